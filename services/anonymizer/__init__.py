@@ -1,0 +1,1 @@
+"""Online flow: bytes -> decode -> detect -> align -> embed -> look up crowd -> synthesise -> blend -> encode -> bytes."""

@@ -1,0 +1,34 @@
+"""The `anonfaces` command. Each group of commands lives beside the code it drives."""
+
+import sys
+from importlib import import_module
+
+import typer
+from rich.console import Console
+
+from services.errors import AnonFacesError
+
+COMMANDS = typer.Typer(
+    help="Replaces the faces in photos by synthetic faces that each stand for at least k people.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,  # locals may hold photos and embeddings
+)
+
+# A group whose packages are not installed is left out, and named in the help; the service image has no converters.
+GROUPS = {"models": ("conversion.cli", "convert"), "population": ("services.population.cli", "local")}
+for _name, (_module, _extra) in GROUPS.items():
+    try:
+        COMMANDS.add_typer(import_module(_module).app, name=_name)
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").split(".")[0] in ("services", "conversion", "deploy"):
+            raise
+        COMMANDS.info.epilog = f"`{_name}` needs the extra `{_extra}` (no module {missing.name})."
+
+
+def app() -> None:
+    """Runs the command line; a known error is one red line and exit status 1, never a traceback."""
+    try:
+        COMMANDS()
+    except AnonFacesError as error:
+        Console(stderr=True).print(f"[bold red]error:[/] {error}", soft_wrap=True, highlight=False)
+        sys.exit(1)

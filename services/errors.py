@@ -1,0 +1,130 @@
+"""Every error a user can meet. Each one knows its HTTP and gRPC status; its message says what to do."""
+
+from typing import ClassVar
+
+import grpc
+
+
+class AnonFacesError(Exception):
+    """Root of all errors raised on purpose. `code` is stable and machine-readable."""
+
+    code: ClassVar[str] = "internal"
+    http_status: ClassVar[int] = 500
+    grpc_status: ClassVar[grpc.StatusCode] = grpc.StatusCode.INTERNAL
+
+
+# --- what came in -----------------------------------------------------------------------------------------------
+
+
+class BadRequest(AnonFacesError):
+    """The request itself is malformed: an unknown option, no photo part."""
+
+    code = "bad_request"
+    http_status = 400
+    grpc_status = grpc.StatusCode.INVALID_ARGUMENT
+
+
+class UnsupportedMediaType(AnonFacesError):
+    """The bytes are not one of the accepted image formats."""
+
+    code = "unsupported_media_type"
+    http_status = 415
+    grpc_status = grpc.StatusCode.INVALID_ARGUMENT
+
+
+class BadPhoto(AnonFacesError):
+    """An accepted format, but the photo cannot be decoded, or is of a kind that is not served (animated)."""
+
+    code = "bad_photo"
+    http_status = 422
+    grpc_status = grpc.StatusCode.INVALID_ARGUMENT
+
+
+class PhotoTooLarge(AnonFacesError):
+    """More bytes, or more pixels, than the limits allow."""
+
+    code = "photo_too_large"
+    http_status = 413
+    grpc_status = grpc.StatusCode.INVALID_ARGUMENT
+
+
+class NoFaceFound(AnonFacesError):
+    """No face was found, and the policy is to refuse such photos."""
+
+    code = "no_face_found"
+    http_status = 422
+    grpc_status = grpc.StatusCode.FAILED_PRECONDITION
+
+
+class StrangerRefused(AnonFacesError):
+    """A face belongs to nobody enrolled, and the policy is to refuse such photos."""
+
+    code = "stranger_refused"
+    http_status = 422
+    grpc_status = grpc.StatusCode.FAILED_PRECONDITION
+
+
+class TooManyFaces(AnonFacesError):
+    """More faces than one request may hold."""
+
+    code = "too_many_faces"
+    http_status = 422
+    grpc_status = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+# --- what the request needs and does not get --------------------------------------------------------------------
+
+
+class ModelServerUnavailable(AnonFacesError):
+    """Triton cannot be reached, refused the request, or failed in the model."""
+
+    code = "model_server_unavailable"
+    http_status = 503
+    grpc_status = grpc.StatusCode.UNAVAILABLE
+
+
+class DeadlineExceeded(AnonFacesError):
+    """The photo was not finished within its time."""
+
+    code = "deadline_exceeded"
+    http_status = 504
+    grpc_status = grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+# --- the operator's side ----------------------------------------------------------------------------------------
+
+
+class ConfigurationError(AnonFacesError):
+    """A setting is wrong, or something the service needs has not been made yet."""
+
+    code = "configuration"
+
+
+class WeightsError(AnonFacesError):
+    """A weight is unknown, cannot be fetched, or is not the file the catalogue names."""
+
+    code = "weights"
+
+
+class ConversionError(AnonFacesError):
+    """A model cannot be converted, or its conversion does not agree with its source."""
+
+    code = "conversion"
+
+
+class PartitionError(AnonFacesError):
+    """No valid partition exists for this input, or an algorithm returned an invalid one."""
+
+    code = "partition"
+
+
+class IndexRefused(AnonFacesError):
+    """A cluster index does not add up: below k, changed, or made for other models."""
+
+    code = "index_refused"
+
+
+class StackError(AnonFacesError):
+    """The local stack did not start, or did not stop as it should."""
+
+    code = "stack"

@@ -1,0 +1,1 @@
+"""Offline flow: people -> embeddings and latents -> partition -> cluster index."""

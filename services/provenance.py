@@ -1,0 +1,36 @@
+"""What a model folder says of itself, and whether its file is still the one that was published."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from services.errors import ConversionError
+from services.files import sha256_of
+
+PROVENANCE = "provenance.json"
+VERSION_FOLDER = "1"
+
+
+def check_model(repository: Path, name: str) -> dict[str, Any]:
+    """Reads a model's provenance and hashes its file.
+
+    Returns:
+        The provenance: weights, source_sha256, licence, parity, card, model_sha256.
+
+    Raises:
+        ConversionError: not converted yet, or the file is not the one that was published.
+    """
+    folder = repository / name / VERSION_FOLDER
+    try:
+        provenance: dict[str, Any] = json.loads((folder / PROVENANCE).read_text())
+        found = sha256_of(folder / "model.onnx")
+    except (OSError, ValueError) as missing:
+        raise ConversionError(
+            f"model {name} is not in {repository} (or not whole); run `anonfaces models convert --all`"
+        ) from missing
+    if found != provenance.get("model_sha256"):
+        raise ConversionError(
+            f"{folder / 'model.onnx'} has SHA-256 {found}, its provenance says {provenance.get('model_sha256')}; "
+            "convert it again with `anonfaces models convert --all`"
+        )
+    return provenance

@@ -1,0 +1,75 @@
+"""Every setting of the system, in one class. Each can be set as an environment variable `ANONFACES_<NAME>`."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ROOT = Path(__file__).resolve().parents[1]
+
+NoFacePolicy = Literal["refuse", "pass"]
+StrangerPolicy = Literal["assign", "mask", "refuse"]
+
+
+class Settings(BaseSettings):
+    """Defaults are those of a laptop or a CI machine with one CPU worker."""
+
+    model_config = SettingsConfigDict(env_prefix="ANONFACES_", extra="ignore")
+
+    # Where things are.
+    home: Path = Field(ROOT / ".anonfaces", description="weights, cluster indexes, logs of the local stack")
+    model_repository: Path = Field(ROOT / "model_repository", description="Triton's model repository")
+    index: str = Field("demo", description="name of the cluster index to serve (a folder of home/indexes), or a path")
+    host: str = Field("127.0.0.1", description="address the HTTP service listens on")
+    port: int = Field(8080, ge=0, le=65535, description="port the HTTP service listens on; 0 picks a free one")
+
+    # The model server.
+    triton_url: str = Field("127.0.0.1:8001", description="host:port of Triton's gRPC endpoint; never publish it")
+    triton_timeout_s: float = Field(20.0, gt=0, description="longest wait for one inference")
+    ready_ttl_s: float = Field(30.0, ge=0, description="for how long an inference that worked counts as readiness")
+
+    # Which models.
+    detector: str = Field("centerface", description="a row of services/anonymizer/models.py")
+    embedder: str = Field("dlib-resnet", description="a row of services/anonymizer/models.py")
+    generator: str = Field("mobile-stylegan-1024", description="a row of services/anonymizer/models.py")
+
+    # Limits, checked before a photo is decoded.
+    max_body_bytes: int = Field(32 * 1024 * 1024, gt=0, description="largest request body")
+    max_pixels: int = Field(40_000_000, gt=0, description="most pixels (width x height) of a photo")
+    min_side_px: int = Field(16, gt=0, description="shortest side of a photo")
+    max_faces: int = Field(64, gt=0, description="most faces in one photo")
+    request_timeout_s: float = Field(60.0, gt=0, description="longest time for one photo, waiting included")
+    max_concurrency: int = Field(8, gt=0, description="photos worked on at the same time; more of them wait")
+
+    # What counts as a face, and which faces can be replaced.
+    detect_score: float = Field(0.30, gt=0, lt=1, description="from this score on a detection is treated as a face")
+    replace_score: float = Field(0.50, gt=0, lt=1, description="below this score a face is masked, not replaced")
+    replace_min_px: float = Field(24.0, gt=0, description="faces whose longer box side is shorter are masked")
+    identity_threshold: float = Field(
+        0.45, gt=0, description="a face nearer than this to an enrolled embedding is that person (dlib distance)"
+    )
+
+    # Policies.
+    no_face: NoFacePolicy = Field("refuse", description="a photo without faces: refuse it, or pass it on re-encoded")
+    stranger: StrangerPolicy = Field("assign", description="a face nobody enrolled: nearest crowd, mask, or refuse")
+
+    # Synthesis and output.
+    surrogate_cache_bytes: int = Field(256 * 1024 * 1024, gt=0, description="bytes of surrogates kept per worker")
+    jpeg_quality: int = Field(92, ge=1, le=100, description="quality of JPEG and WebP output")
+
+    @property
+    def weights_dir(self) -> Path:
+        return self.home / "weights"
+
+    @property
+    def index_path(self) -> Path:
+        """The folder of the cluster index: `index` as a path if it holds a separator, else by name below `home`."""
+        return Path(self.index) if "/" in self.index else self.home / "indexes" / self.index
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The settings of this process, read once from its environment."""
+    return Settings()
