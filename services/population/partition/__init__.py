@@ -1,0 +1,61 @@
+"""People -> crowds of at least k. One file an algorithm; all of them behind `partition`, which checks their answer."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from services.errors import PartitionError
+from services.population.partition.mdav import mdav
+
+# (embeddings float64 [n, d], k, seed) -> labels int64 [n], 0..crowds-1
+Algorithm = Callable[[np.ndarray, int, int], np.ndarray]
+
+ALGORITHMS: dict[str, Algorithm] = {"mdav": mdav}
+
+
+def partition(embeddings: np.ndarray, k: int, algorithm: str = "mdav", seed: int = 0) -> np.ndarray:
+    """Splits people into crowds.
+
+    Args:
+        embeddings: float [n, d], one row per identity (not per photo: photos follow their identity).
+        k: fewest identities of a crowd, 2 <= k <= n.
+        algorithm: a row of `ALGORITHMS`.
+        seed: for algorithms that draw at random; the same seed gives the same labels.
+
+    Returns:
+        int64 [n], crowd numbers 0..m-1, every crowd with at least k members.
+
+    Raises:
+        PartitionError: impossible k, embeddings that are not finite, an unknown algorithm, or an invalid answer.
+    """
+    embeddings = np.asarray(embeddings, np.float64)
+    if embeddings.ndim != 2 or not np.isfinite(embeddings).all():
+        raise PartitionError("embeddings must be an [n, d] array of finite numbers")
+    if k < 2:
+        raise PartitionError(f"k is {k}; a crowd of one hides nobody, k must be at least 2")
+    if len(embeddings) < k:
+        raise PartitionError(f"{len(embeddings)} identities cannot form a crowd of {k}; enrol more or lower k")
+    if algorithm not in ALGORITHMS:
+        raise PartitionError(f"no algorithm named {algorithm!r}; there are {', '.join(ALGORITHMS)}")
+    labels = ALGORITHMS[algorithm](embeddings, k, seed)
+    check_labels(labels, len(embeddings), k)
+    return labels
+
+
+def check_labels(labels: np.ndarray, n: int, k: int) -> None:
+    """Raises PartitionError unless every one of n people is in a crowd, numbered without gaps, and none is below k."""
+    if labels.shape != (n,) or labels.min() < 0:
+        raise PartitionError(f"the partition does not assign all {n} people")
+    sizes = np.bincount(labels)
+    if sizes.min() < k:
+        raise PartitionError(f"a crowd of {sizes.min()} people is below k = {k}")
+
+
+def information_loss(embeddings: np.ndarray, labels: np.ndarray) -> float:
+    """Within-crowd over total sum of squares (SSE/SST), 0 (crowds of equals) .. 1 (no better than one crowd)."""
+    embeddings = np.asarray(embeddings, np.float64)
+    sums = np.zeros((labels.max() + 1, embeddings.shape[1]))
+    np.add.at(sums, labels, embeddings)
+    centres = sums / np.bincount(labels)[:, None]
+    within = ((embeddings - centres[labels]) ** 2).sum()
+    return float(within / max(((embeddings - embeddings.mean(axis=0)) ** 2).sum(), 1e-30))

@@ -1,0 +1,92 @@
+"""face -> chip: similarity transforms by landmarks, and warps that neither alias nor blur."""
+
+import cv2
+import numpy as np
+
+# Left eye, right eye, nose, left and right corner of the mouth in dlib's 150 x 150 chip: the means of dlib's 5-point
+# template and of the nose and mouth of the faces it was trained on.
+DLIB_CHIP_150 = np.array([(47.5, 46.6), (100.5, 46.6), (74.0, 76.6), (50.4, 103.0), (97.6, 103.0)])
+
+
+def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """The similarity (rotation, one scale, shift; no mirror) that brings points nearest in the least-squares sense.
+
+    Umeyama 1991, in closed form for the plane.
+
+    Args:
+        source, target: float [n, 2], n >= 2, x and y in pixels.
+
+    Returns:
+        float64 [2, 3], for `target ~ source @ M[:, :2].T + M[:, 2]`.
+    """
+    source, target = np.asarray(source, np.float64), np.asarray(target, np.float64)
+    a, b = source - source.mean(axis=0), target - target.mean(axis=0)
+    cosine = (a * b).sum()
+    sine = (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum()
+    linear = np.array([(cosine, -sine), (sine, cosine)]) / max(float((a * a).sum()), 1e-12)
+    return np.column_stack([linear, target.mean(axis=0) - linear @ source.mean(axis=0)])
+
+
+def scale_of(matrix: np.ndarray) -> float:
+    """Pixels of the target for one pixel of the source, of a similarity [2, 3]."""
+    return float(np.hypot(matrix[0, 0], matrix[1, 0]))
+
+
+def misfit(source: np.ndarray, target: np.ndarray) -> float:
+    """How badly a similarity explains the landmarks: RMS residual in the target, over the target's own RMS radius."""
+    matrix = similarity(source, target)
+    residual = target - (source @ matrix[:, :2].T + matrix[:, 2])
+    radius = target - target.mean(axis=0)
+    return float(np.sqrt((residual**2).sum() / max(float((radius**2).sum()), 1e-12)))
+
+
+def warp(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resamples `image` by a similarity, shrinking by area first where it shrinks, so that nothing aliases.
+
+    Args:
+        image: uint8 [H, W, 3].
+        matrix: float [2, 3], image pixels -> result pixels.
+        size: (width, height) of the result.
+
+    Returns:
+        uint8 [height, width, 3]; beyond the image its border is repeated.
+    """
+    scale = scale_of(matrix)
+    if scale < 0.75:
+        image, matrix = _shrink(image, matrix, size, scale)
+    return cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _shrink(
+    image: np.ndarray, matrix: np.ndarray, size: tuple[int, int], scale: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cuts out what the result needs and shrinks it by area to about the result's resolution."""
+    inverse = cv2.invertAffineTransform(matrix)
+    corners = np.array([(0, 0), (size[0], 0), (0, size[1]), size]) @ inverse[:, :2].T + inverse[:, 2]
+    height, width = image.shape[:2]
+    margin = 2 / scale
+    x0, y0 = np.clip(np.floor(corners.min(axis=0) - margin), 0, (width - 1, height - 1)).astype(int)
+    x1, y1 = np.clip(np.ceil(corners.max(axis=0) + margin), (x0 + 1, y0 + 1), (width, height)).astype(int)
+    cut = image[y0:y1, x0:x1]
+    small_size = (max(1, round((x1 - x0) * scale)), max(1, round((y1 - y0) * scale)))
+    small = cv2.resize(cut, small_size, interpolation=cv2.INTER_AREA)
+    fx, fy = (x1 - x0) / small_size[0], (y1 - y0) / small_size[1]
+    # pixel centres: x = x0 - 0.5 + fx * (u + 0.5)
+    to_image = np.array([(fx, 0, x0 + 0.5 * fx - 0.5), (0, fy, y0 + 0.5 * fy - 0.5), (0, 0, 1)])
+    return small, matrix @ to_image
+
+
+def cut_chips(image: np.ndarray, landmarks: np.ndarray, side: int = 150) -> np.ndarray:
+    """Cuts faces out as dlib's recogniser wants them.
+
+    Args:
+        image: uint8 [H, W, 3] RGB.
+        landmarks: float [n, 5, 2]: left eye, right eye, nose, left and right corner of the mouth, in pixels.
+        side: side of a chip in pixels.
+
+    Returns:
+        uint8 [n, side, side, 3] RGB.
+    """
+    template = DLIB_CHIP_150 * (side / 150)
+    chips = [warp(image, similarity(points, template), (side, side)) for points in landmarks]
+    return np.stack(chips) if chips else np.empty((0, side, side, 3), np.uint8)

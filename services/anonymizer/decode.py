@@ -1,0 +1,107 @@
+"""bytes -> photo. Everything that is not pixels ends here."""
+
+import io
+import warnings
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import numpy as np
+from PIL import Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
+
+from services.errors import BadPhoto, PhotoTooLarge, UnsupportedMediaType
+
+PhotoFormat = Literal["jpeg", "png", "webp"]
+ACCEPTED = "accepted are JPEG, PNG and WebP with one frame"
+_FORMATS: dict[str, PhotoFormat] = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png", "WEBP": "webp"}
+_STILL = {"JPEG", "MPO"}  # an MPO's further frames are other views of the first; only the first is read
+
+ImageFile.LOAD_TRUNCATED_IMAGES = False
+Image.MAX_IMAGE_PIXELS = None  # the limit is ours, from the settings, and is checked before pixels are decoded
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo as it came in, upright, without metadata."""
+
+    pixels: np.ndarray  # uint8 [H, W, 3] RGB, sRGB
+    format: PhotoFormat
+    grey: bool  # it held no colour, and is written without
+
+    @property
+    def height(self) -> int:
+        return int(self.pixels.shape[0])
+
+    @property
+    def width(self) -> int:
+        return int(self.pixels.shape[1])
+
+
+def decode(data: bytes, max_pixels: int, min_side_px: int = 1) -> Photo:
+    """Reads one photo: EXIF orientation applied, colours brought to sRGB, transparency flattened onto white.
+
+    Palette, grey, CMYK and 16-bit pictures become 8-bit RGB. Metadata is dropped with the file.
+
+    Args:
+        data: the file's bytes.
+        max_pixels: most pixels (width x height), checked on the header before anything is decoded.
+        min_side_px: shortest side allowed.
+
+    Raises:
+        UnsupportedMediaType: not JPEG, PNG or WebP.
+        PhotoTooLarge: more pixels than allowed.
+        BadPhoto: empty, truncated, corrupt, animated, or too small.
+    """
+    if not data:
+        raise BadPhoto(f"the body is empty; {ACCEPTED}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata; none of it is kept
+        try:
+            image = Image.open(io.BytesIO(data), formats=("JPEG", "MPO", "PNG", "WEBP"))
+        except UnidentifiedImageError:
+            raise UnsupportedMediaType(f"not an image that is accepted; {ACCEPTED}") from None
+        except Exception as broken:  # a parser's many ways to fail on hostile headers
+            raise BadPhoto(f"the image's header is corrupt ({type(broken).__name__}); {ACCEPTED}") from None
+        _check(image, max_pixels, min_side_px)
+        source = cast(str, image.format)
+        try:
+            image.load()
+            pixels, grey = _to_rgb(image)
+        except MemoryError:
+            raise PhotoTooLarge("the photo does not fit in memory; send a smaller one") from None
+        except Exception as broken:
+            raise BadPhoto(f"the image is truncated or corrupt ({type(broken).__name__}); {ACCEPTED}") from None
+    return Photo(pixels, _FORMATS[source], grey)
+
+
+def _check(image: Image.Image, max_pixels: int, min_side_px: int) -> None:
+    width, height = image.size
+    if width * height > max_pixels:
+        raise PhotoTooLarge(f"{width} x {height} is {width * height:,} pixels; at most {max_pixels:,} are accepted")
+    if min(width, height) < min_side_px:
+        raise BadPhoto(f"{width} x {height} is too small; the shorter side must be at least {min_side_px} px")
+    if image.format not in _STILL and getattr(image, "n_frames", 1) > 1:
+        raise BadPhoto(f"the image is animated ({image.n_frames} frames); {ACCEPTED}")  # type: ignore[attr-defined]
+
+
+def _to_rgb(image: Image.Image) -> tuple[np.ndarray, bool]:
+    profile = image.info.get("icc_profile")
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I") or image.mode == "F":  # 16 bits a channel
+        values = np.asarray(image, dtype=np.float64)
+        image = Image.fromarray(np.clip(values / 257.0 + 0.5, 0, 255).astype(np.uint8), "L")
+    grey = image.mode in ("1", "L", "LA")
+    if image.mode in ("LA", "PA", "RGBA", "RGBa", "La") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        paper = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(paper, image).convert("RGB")
+    elif profile and image.mode in ("RGB", "CMYK"):
+        image = _to_srgb(image, profile)
+    return np.array(image.convert("RGB")), grey
+
+
+def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB") or image
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return image  # a profile that cannot be read is as good as none

@@ -1,0 +1,23 @@
+"""Every metric of the service, named once. Labels come from fixed sets, so the number of series is bounded."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+STAGE_SECONDS = Histogram(
+    "anonfaces_stage_seconds", "Time of one stage for one photo, waiting included", ["stage"], buckets=_SECONDS
+)
+INFERENCE_SECONDS = Histogram(
+    "anonfaces_inference_seconds", "Time of one Triton request as the service sees it", ["model"], buckets=_SECONDS
+)
+INFERENCE_ROWS = Counter("anonfaces_inference_rows_total", "Pictures, chips or latents answered by Triton", ["model"])
+TRITON_ERRORS = Counter("anonfaces_triton_errors_total", "Triton requests that failed or came too late", ["model"])
+REQUESTS = Counter("anonfaces_requests_total", "Requests by what became of them", ["endpoint", "outcome"])
+FACES = Counter("anonfaces_faces_total", "Faces by what became of them", ["outcome"])
+SURROGATE_LOOKUPS = Counter("anonfaces_surrogate_lookups_total", "Surrogates asked for", ["result"])
+SURROGATE_BYTES = Gauge(
+    "anonfaces_surrogate_cache_bytes", "Bytes of surrogates kept in memory", multiprocess_mode="livesum"
+)
+PHOTOS_IN_WORK = Gauge("anonfaces_photos_in_work", "Photos being worked on now", multiprocess_mode="livesum")
+INDEX_K = Gauge("anonfaces_index_k", "k of the cluster index that is served", multiprocess_mode="livemin")
+INDEX_CROWDS = Gauge("anonfaces_index_crowds", "Crowds of the cluster index", multiprocess_mode="livemin")
