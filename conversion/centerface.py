@@ -16,7 +16,7 @@ from conversion.graph import FLOAT, UINT8, Graph
 from conversion.parity import Parity, run_onnx, smooth_images
 from services.errors import ConversionError
 
-SIZES = (512, 1024)
+SIZES = (192, 512, 1024)
 CANDIDATES = 256
 STRIDE = 4
 HEAT, SCALE, OFFSET, LANDMARKS = "537", "538", "539", "540"  # the file's names

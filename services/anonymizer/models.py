@@ -12,6 +12,7 @@ class Detector:
     name: str
     models: dict[int, str]
     smallest_px: float  # a face of this many input pixels is found reliably
+    look_px: int  # side of the thumbnail and of the second look: its landmarks are best on faces of 60 to 200 px
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,13 @@ class Generator:
     w_dims: int
 
 
-DETECTORS = {d.name: d for d in (Detector("centerface", {512: "centerface-512", 1024: "centerface-1024"}, 12.0),)}
-EMBEDDERS = {e.name: e for e in (Embedder("dlib-resnet", "dlib-resnet", "centerface5-similarity150", 150, 128),)}
+DETECTORS = {
+    d.name: d
+    for d in (
+        Detector("centerface", {192: "centerface-192", 512: "centerface-512", 1024: "centerface-1024"}, 12.0, 192),
+    )
+}
+EMBEDDERS = {e.name: e for e in (Embedder("dlib-resnet", "dlib-resnet", "centerface5-look192-similarity150", 150, 128),)}
 GENERATORS = {
     g.name: g
     for g in (

@@ -1,5 +1,6 @@
 """A population of people who do not exist, sampled from the generator: something to stand among on a fresh machine."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,8 @@ from services.provenance import check_model
 PSI = 0.7  # truncation: people look real, and still differ
 SAMPLER = "mobile-stylegan-512"  # people are only embedded, so half the size is enough
 MIN_SCORE, MIN_FACE_PX = 0.5, 64.0
-BATCH = 8
+BATCH = 4
+WINDOW = 3  # batches under way: two render while the third is read
 
 Progress = Callable[[str, int, int], None]  # (what, done, of how many)
 
@@ -43,42 +45,74 @@ async def sample_w(count: int, seed: int, triton: Triton, generator: Generator, 
     return (w_mean + PSI * (w - w_mean)).astype(np.float32)
 
 
-async def photograph(images: np.ndarray, triton: Triton, models: Models) -> tuple[list[int], np.ndarray, np.ndarray]:
-    """Detects the one face of each picture `uint8 [n, S, S, 3]` and embeds it as the service would.
+@dataclass(frozen=True)
+class Portrait:
+    """What a picture of one person gives: where the face is, and its embedding."""
 
-    Returns:
-        The numbers of the pictures with a face, their landmarks float32 [m, 5, 2], their embeddings float32 [m, d].
-    """
-    numbers, landmarks, embeddings = [], [], []
-    for number, image in enumerate(images):
-        faces = await detect(image, triton, models.detector, MIN_SCORE, MIN_FACE_PX)
-        if faces:
-            largest = max(faces, key=lambda face: face.side)
-            numbers.append(number)
-            landmarks.append(largest.landmarks)
-            embeddings.append(await embed(image, largest.landmarks[None], triton, models.embedder))
-    return numbers, np.array(landmarks).reshape(-1, 5, 2), np.concatenate([*embeddings, np.empty((0, models.embedder.dims), np.float32)])
+    landmarks: np.ndarray  # float32 [5, 2], pixels
+    embedding: np.ndarray  # float32 [d]
+
+
+async def read_portrait(image: np.ndarray, triton: Triton, models: Models) -> Portrait | None:
+    """Detects the largest face of `image uint8 [S, S, 3]` and embeds it as the service would; None without a face."""
+    faces = await detect(image, triton, models.detector, MIN_SCORE, MIN_FACE_PX)
+    if not faces:
+        return None
+    largest = max(faces, key=lambda face: face.side)
+    (embedding,) = await embed(image, largest.landmarks[None], triton, models.embedder)
+    return Portrait(largest.landmarks, embedding)
+
+
+async def photograph(
+    w: np.ndarray, triton: Triton, models: Models, generator: Generator, report: Callable[[int], None]
+) -> list[Portrait | None]:
+    """Renders `w float32 [n, w_dims]` and reads each picture. Batches overlap, so that no model waits for another."""
+    window = asyncio.Semaphore(WINDOW)
+
+    async def one(batch: np.ndarray) -> list[Portrait | None]:
+        async with window:
+            images = await render(batch, triton, generator)
+            portraits = await asyncio.gather(*(read_portrait(image, triton, models) for image in images))
+        report(len(batch))
+        return list(portraits)
+
+    batches = await asyncio.gather(*(one(w[i : i + BATCH]) for i in range(0, len(w), BATCH)))
+    return [portrait for batch in batches for portrait in batch]
 
 
 async def sample_people(
     count: int, seed: int, triton: Triton, models: Models, w_mean: np.ndarray, progress: Progress
 ) -> People:
-    """Samples people until `count` of them have a face that the detector finds (nearly every one has)."""
-    names: list[str] = []
-    w_kept, embeddings_kept = [], []
-    w_all = await sample_w(count + count // 4 + BATCH, seed, triton, GENERATORS[SAMPLER], w_mean)
-    for start in range(0, len(w_all), BATCH):
-        w = w_all[start : start + BATCH]
-        found, _, embeddings = await photograph(await render(w, triton, GENERATORS[SAMPLER]), triton, models)
-        names += [f"person-{start + i:05d}" for i in found]
-        w_kept.append(w[found])
-        embeddings_kept.append(embeddings)
-        progress("sampling people", min(len(names), count), count)
-        if len(names) >= count:
-            break
-    else:
-        raise PartitionError(f"only {len(names)} of {count} sampled people have a face that is found; try another seed")
-    return People(names[:count], np.concatenate(w_kept)[:count], np.concatenate(embeddings_kept)[:count])
+    """Samples people until `count` of them have a face that the detector finds (nearly every one has).
+
+    Raises:
+        PartitionError: too few have one.
+    """
+    generator = GENERATORS[SAMPLER]
+    w = await sample_w(2 * count, seed, triton, generator, w_mean)
+    kept: list[int] = []
+    portraits: list[Portrait] = []
+    done = 0
+
+    def report(rows: int) -> None:
+        nonlocal done
+        done += rows
+        progress("sampling people", min(done, count), count)
+
+    while len(kept) < count and done < len(w):
+        start, end = done, min(done + count - len(kept), len(w))
+        for number, portrait in enumerate(await photograph(w[start:end], triton, models, generator, report), start):
+            if portrait is not None:
+                kept.append(number)
+                portraits.append(portrait)
+    if len(kept) < count:
+        raise PartitionError(f"only {len(kept)} of {len(w)} sampled people have a face that is found; try another seed")
+    return People([person_name(i) for i in kept], w[kept], np.array([p.embedding for p in portraits]))
+
+
+def person_name(number: int) -> str:
+    """The identity of the person sampled as row `number`."""
+    return f"person-{number:05d}"
 
 
 def mean_by(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -100,21 +134,23 @@ async def build_index(
     """
     labels = partition(people.embeddings, k, algorithm, seed)
     surrogate_w = mean_by(people.w, labels)
-    landmarks, embeddings = [], []
-    for crowd, w in enumerate(surrogate_w):
-        image = await render(w[None], triton, models.generator)
-        found, points, vectors = await photograph(image, triton, models)
-        if not found:
-            raise PartitionError(f"the surrogate of crowd {crowd} has no face that is found; try another k or seed")
-        landmarks.append(points[0] / models.generator.image_px)
-        embeddings.append(vectors[0])
-        progress("rendering surrogates", crowd + 1, len(surrogate_w))
+    done = 0
+
+    def report(rows: int) -> None:
+        nonlocal done
+        done += rows
+        progress("rendering surrogates", done, len(surrogate_w))
+
+    portraits = await photograph(surrogate_w, triton, models, models.generator, report)
+    found = [portrait for portrait in portraits if portrait is not None]
+    if len(found) < len(portraits):
+        raise PartitionError("a surrogate has no face that the detector finds; try another k or seed")
     crowds = Crowds(
         sizes=np.bincount(labels),
         centroids=mean_by(people.embeddings, labels),
         surrogate_w=surrogate_w,
-        surrogate_landmarks=np.array(landmarks, np.float32),
-        surrogate_embeddings=np.array(embeddings, np.float32),
+        surrogate_landmarks=np.array([p.landmarks for p in found], np.float32) / models.generator.image_px,
+        surrogate_embeddings=np.array([p.embedding for p in found], np.float32),
     )
     enrolment = Enrolment(np.array(people.names), people.embeddings, labels)
     hashes = {name: check_model(repository, name)["model_sha256"] for name in models.online()}

@@ -19,11 +19,15 @@ _LEVELS = {
 }
 
 
+def _parameter(config, name, default):
+    return config.get("parameters", {}).get(name, {}).get("string_value", default)
+
+
 def _session_options(config):
     options = onnxruntime.SessionOptions()
     for field in ("intra_op_thread_count", "inter_op_thread_count"):
-        value = int(config.get("parameters", {}).get(field, {}).get("string_value", 0))
-        setattr(options, field.replace("thread_count", "num_threads"), value)
+        setattr(options, field.replace("thread_count", "num_threads"), int(_parameter(config, field, "0")))
+    options.enable_mem_pattern = _parameter(config, "enable_mem_pattern", "1") == "1"
     level = str(config.get("optimization", {}).get("graph", {}).get("level", 0))
     options.graph_optimization_level = _LEVELS.get(level, onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL)
     # Idle threads must sleep: on a small machine they would take the cores from the models that work.
