@@ -44,12 +44,12 @@ class Settings(BaseSettings):
     max_concurrency: int = Field(8, gt=0, description="photos worked on at the same time; more of them wait")
 
     # What counts as a face, and which faces can be replaced.
-    detect_score: float = Field(0.30, gt=0, lt=1, description="from this score on a detection is treated as a face")
+    detect_score: float = Field(0.45, gt=0, lt=1, description="from this score on a detection is treated as a face")
     replace_score: float = Field(0.50, gt=0, lt=1, description="below this score a face is masked, not replaced")
     detect_min_px: float = Field(32.0, gt=0, description="faces from this size on are looked for, in tiles if need be")
     replace_min_px: float = Field(24.0, gt=0, description="faces whose longer box side is shorter are masked")
-    identity_threshold: float = Field(
-        0.45, gt=0, description="a face nearer than this to an enrolled embedding is that person (dlib distance)"
+    identity_threshold: float | None = Field(
+        None, gt=0, description="a face nearer than this to an enrolled embedding is that person; None: the index says"
     )
 
     # Policies.

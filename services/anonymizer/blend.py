@@ -11,27 +11,50 @@ from services.anonymizer.detect import Face
 from services.anonymizer.synthesise import Surrogate
 
 MASK_PX = 256
-# The outline of what is replaced: (degrees from straight down, radius as a share of the picture) around the nose root.
-MASK_CENTRE = (0.5, 0.545)
-MASK_OUTLINE = ((0, 0.275), (30, 0.262), (60, 0.235), (90, 0.225), (120, 0.235), (150, 0.245), (180, 0.250))
+# The outline of what is replaced, in FFHQ's alignment: (degrees from straight down, radius as a share of the picture).
+MASK_CENTRE = (0.505, 0.545)
+MASK_OUTLINE = ((0, 0.305), (30, 0.290), (60, 0.265), (90, 0.260), (120, 0.282), (150, 0.288), (180, 0.278))
 FEATHER = 0.17  # share of the radius over which the surrogate fades out
+CORE = 0.68  # share of the radius within which colours are compared: skin, no hair, no background
+TURN = 3.2  # how much the outline narrows on the far side for a nose that is off the middle by one picture
+NARROWEST, WIDEST, TURN_STEPS = 0.72, 1.04, 20
 STATISTICS_PX = 48  # colours are compared on pictures of this size
-CONTRAST = (0.6, 1.5)  # by how much a surrogate's contrast may be changed
+CONTRAST = (0.75, 1.25)  # by how much a surrogate's contrast may be changed
 
 _TO_YCC = np.array([(0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312)])
 _TO_RGB = np.linalg.inv(_TO_YCC)
 
 
-@lru_cache(maxsize=1)
-def face_mask() -> np.ndarray:
-    """How much of each pixel is replaced, in FFHQ's alignment: uint8 [256, 256], 255 inside, 0 outside."""
+@lru_cache(maxsize=64)
+def face_mask(turn: int = 0, core: bool = False) -> np.ndarray:
+    """How much of each pixel is replaced, in FFHQ's alignment.
+
+    Args:
+        turn: how far the head is turned, -20..20: the far side is narrower, so that no cheek grows over the background.
+        core: the inner part alone, from which colours are taken.
+
+    Returns:
+        uint8 [256, 256], 255 inside, 0 outside, read-only.
+    """
     y, x = (np.mgrid[0:MASK_PX, 0:MASK_PX] + 0.5) / MASK_PX
     dx, dy = x - MASK_CENTRE[0], y - MASK_CENTRE[1]
+    left, right = (np.clip(1 + side * turn / TURN_STEPS, NARROWEST, WIDEST) for side in (1, -1))
+    dx = np.where(dx < 0, dx / left, dx / right)
     angle = np.degrees(np.arctan2(np.abs(dx), dy))
     degrees, radius = np.array(MASK_OUTLINE).T
-    share = np.hypot(dx, dy) / _smooth_interpolate(angle, degrees, radius)
+    share = np.hypot(dx, dy) / (_smooth_interpolate(angle, degrees, radius) * (CORE if core else 1))
     t = np.clip((1 - share) / FEATHER, 0, 1)
-    return np.round(255 * t * t * (3 - 2 * t)).astype(np.uint8)
+    mask = np.round(255 * t * t * (3 - 2 * t)).astype(np.uint8)
+    mask.flags.writeable = False
+    return mask
+
+
+def turn_of(landmarks: np.ndarray) -> int:
+    """How far a head is turned, -20 (to the picture's left) .. 20, from how far the nose is off the middle."""
+    upright = similarity(landmarks, FFHQ_LANDMARKS)
+    nose = landmarks[2] @ upright[:, :2].T + upright[:, 2]
+    turn = TURN * (nose[0] - FFHQ_LANDMARKS[2, 0])
+    return int(np.clip(round(turn * TURN_STEPS), -TURN_STEPS, TURN_STEPS))
 
 
 def _smooth_interpolate(at: np.ndarray, knots: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -60,48 +83,48 @@ def blend(pixels: np.ndarray, replaced: Sequence[tuple[Face, Surrogate]], masked
     return result
 
 
-def _region(matrix: np.ndarray, width: int, height: int) -> tuple[int, int, int, int] | None:
-    """The part of the photo that the mask can touch: x0, y0, x1, y1, or None outside the photo."""
-    rows, columns = np.nonzero(face_mask())
-    x, y = (columns.min(), columns.max() + 1), (rows.min(), rows.max() + 1)
-    corners = np.array([(a, b) for a in x for b in y], np.float64) @ matrix[:, :2].T + matrix[:, 2]
-    x0, y0 = np.floor(corners.min(axis=0)).astype(int) - 1
-    x1, y1 = np.ceil(corners.max(axis=0)).astype(int) + 2
-    x0, y0, x1, y1 = max(0, x0), max(0, y0), min(width, x1), min(height, y1)
-    return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else None
+def _region(mask: np.ndarray, matrix: np.ndarray, width: int, height: int) -> tuple[int, int, int, int] | None:
+    """The part of the photo that a mask can touch: x0, y0, x1, y1, or None outside the photo."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    corners = np.array([(x, y) for x in columns[[0, -1]] for y in rows[[0, -1]]], np.float64)
+    corners = corners @ matrix[:, :2].T + matrix[:, 2]
+    x0, y0 = np.maximum(np.floor(corners.min(axis=0)).astype(int) - 1, 0)
+    x1, y1 = np.minimum(np.ceil(corners.max(axis=0)).astype(int) + 2, (width, height))
+    return (int(x0), int(y0), int(x1), int(y1)) if x1 > x0 and y1 > y0 else None
 
 
 def _replace(result: np.ndarray, pixels: np.ndarray, face: Face, surrogate: Surrogate) -> None:
     height, width = pixels.shape[:2]
+    turn = turn_of(face.landmarks)
     mask_to_photo = similarity(FFHQ_LANDMARKS * MASK_PX, face.landmarks)
-    region = _region(mask_to_photo, width, height)
+    region = _region(face_mask(turn), mask_to_photo, width, height)
     if region is None:
         return
     x0, y0, x1, y1 = region
     shift = np.array([(0, 0, x0), (0, 0, y0)])
     size = (x1 - x0, y1 - y0)
-    alpha = cv2.warpAffine(face_mask(), mask_to_photo - shift, size, flags=cv2.INTER_LINEAR)
     image = warp(surrogate.image, similarity(surrogate.landmarks, face.landmarks) - shift, size)
-    image = match_colour(image, pixels[y0:y1, x0:x1], alpha)
-    part = result[y0:y1, x0:x1]
-    weight = alpha.astype(np.float32)[..., None] / 255
-    part[:] = np.round(part + (image.astype(np.float32) - part) * weight).astype(np.uint8)
+    core = cv2.warpAffine(face_mask(turn, core=True), mask_to_photo - shift, size)
+    image = match_colour(image, pixels[y0:y1, x0:x1], core)
+    alpha = cv2.warpAffine(face_mask(turn), mask_to_photo - shift, size)
+    weight = alpha.astype(np.float32) / np.float32(255)
+    result[y0:y1, x0:x1] = cv2.blendLinear(image, result[y0:y1, x0:x1], weight, 1 - weight)
 
 
-def match_colour(image: np.ndarray, scene: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Gives the face in `image` the scene's light: mean and spread of luma and chroma, weighted by the mask.
+def match_colour(image: np.ndarray, scene: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Gives the face in `image` the scene's light: mean and spread of luma and chroma, weighted by a mask.
 
     Reinhard et al. 2001, in YCbCr, so that it is one linear map of RGB.
 
     Args:
         image, scene: uint8 [h, w, 3] RGB, the surrogate and the photo on the same pixels.
-        alpha: uint8 [h, w].
+        mask: uint8 [h, w], where to compare.
 
     Returns:
         uint8 [h, w, 3] RGB.
     """
-    size = (min(STATISTICS_PX, alpha.shape[1]), min(STATISTICS_PX, alpha.shape[0]))
-    weight = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA).astype(np.float64).ravel()
+    size = (min(STATISTICS_PX, mask.shape[1]), min(STATISTICS_PX, mask.shape[0]))
+    weight = cv2.resize(mask, size, interpolation=cv2.INTER_AREA).astype(np.float64).ravel()
     if weight.sum() < 1:
         return image
 

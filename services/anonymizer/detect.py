@@ -17,8 +17,11 @@ from services.anonymizer.align import FFHQ_LANDMARKS, misfit, similarity, warp
 from services.anonymizer.models import Detector
 from services.anonymizer.triton import Triton
 
-IOU = 0.3  # boxes that overlap more than this are one face
-OVERLAP = 128  # pixels of input shared by neighbouring tiles
+SAME_CENTRE = 0.3  # two detections whose centres are nearer than this share of the larger side are one face
+SMALL_SHARE = 0.45  # unless one is this much smaller, and confirmed: a small face before a large one
+CANDIDATE_SCORE = 0.25  # from here on a second look is worth its time
+CONFIRMED_SCORE = 0.5  # of the second look, where true faces nearly all have more than 0.8
+TILE_OVERLAP = 128  # pixels of input shared by neighbouring tiles
 EDGE = 4  # a box this near to a tile's inner edge is cut by it; the neighbour holds the whole face
 DOUBTFUL = 0.55  # landmarks that misfit a frontal face by more say nothing of its tilt
 BOX_HEIGHT = 0.74  # a detected box in FFHQ's alignment, as a share of the picture
@@ -61,7 +64,7 @@ def plan_views(width: int, height: int, side: int, scale_wanted: float) -> list[
     scale = min(1.0, side / max(width, height))
     views = [_View(0, 0, width, height, scale)]
     if scale < min(1.0, scale_wanted):
-        tile, step = side / scale_wanted, (side - OVERLAP) / scale_wanted
+        tile, step = side / scale_wanted, (side - TILE_OVERLAP) / scale_wanted
         columns, rows = (max(1, ceil((extent - tile) / step) + 1) for extent in (width, height))
         for column, row in product(range(columns), range(rows)):
             x, y = (min(i * step, max(0.0, extent - tile)) for i, extent in ((column, width), (row, height)))
@@ -97,7 +100,7 @@ async def detect(pixels: np.ndarray, triton: Triton, detector: Detector, min_sco
 
     Args:
         pixels: uint8 [H, W, 3] RGB.
-        min_score: from which score on a detection is a face, 0..1.
+        min_score: from which score on a detection is a face, 0..1; the better score of the two looks counts.
         min_px: faces with at least this many pixels are looked for; smaller ones may be found as well.
 
     Raises:
@@ -107,16 +110,17 @@ async def detect(pixels: np.ndarray, triton: Triton, detector: Detector, min_sco
     sides = sorted(detector.models)
     side = next((s for s in sides if s >= max(width, height)), sides[-1])
     views = plan_views(width, height, side, min(1.0, detector.smallest_px / min_px))
-    looks = [_look(pixels, views, side, triton, detector, min_score)]
+    looks = [_look(pixels, views, side, triton, detector)]
     if side > detector.look_px:
         thumbnail = plan_views(width, height, detector.look_px, 0)
-        looks.append(_look(pixels, thumbnail, detector.look_px, triton, detector, min_score))
+        looks.append(_look(pixels, thumbnail, detector.look_px, triton, detector))
     found = [face for faces in await asyncio.gather(*looks) for face in faces]
-    return await _look_again(pixels, _suppress(found, min_score), triton, detector, min_score)
+    looked = await _look_again(pixels, _suppress(found), triton, detector)
+    return _suppress([face for face in looked if face.score >= min_score])
 
 
 async def _look(
-    pixels: np.ndarray, views: list[_View], side: int, triton: Triton, detector: Detector, min_score: float
+    pixels: np.ndarray, views: list[_View], side: int, triton: Triton, detector: Detector
 ) -> list[Face]:
     """One pass over some views of the photo."""
     height, width = pixels.shape[:2]
@@ -124,7 +128,7 @@ async def _look(
     answer = await triton.infer(detector.models[side], {"image": images}, "boxes", "scores", "landmarks")
     found: list[Face] = []
     for view, boxes, scores, points in zip(views, *answer, strict=True):
-        keep = scores >= min_score
+        keep = scores >= CANDIDATE_SCORE
         at = np.array([view.x, view.y], np.float32)
         boxes = boxes[keep] / view.scale + np.tile(at, 2)
         points = points[keep] / view.scale + at
@@ -145,9 +149,7 @@ def _upright(face: Face, side: int) -> np.ndarray:
     return np.column_stack([np.eye(2) * scale, np.array([side / 2, side * 0.56]) - scale * centre])
 
 
-async def _look_again(
-    pixels: np.ndarray, faces: list[Face], triton: Triton, detector: Detector, min_score: float
-) -> list[Face]:
+async def _look_again(pixels: np.ndarray, faces: list[Face], triton: Triton, detector: Detector) -> list[Face]:
     """Replaces each face's landmarks by those of the second look, where it confirms the face."""
     if not faces:
         return []
@@ -159,21 +161,31 @@ async def _look_again(
     for face, matrix, candidates, found in zip(faces, matrices, scores, points, strict=True):
         expected = face.landmarks.mean(axis=0) @ matrix[:, :2].T + matrix[:, 2]
         off = np.linalg.norm(found.mean(axis=1) - expected, axis=1)
-        fit = np.flatnonzero((candidates >= min_score) & (off < side / 6))
-        if len(fit):
-            best = fit[candidates[fit].argmax()]
+        near = np.where(off < side / 6, candidates, 0)
+        best = near.argmax()
+        face = replace(face, score=max(face.score, float(near[best])))
+        if near[best] >= CONFIRMED_SCORE:
             inverse = cv2.invertAffineTransform(matrix)
             landmarks = (found[best] @ inverse[:, :2].T + inverse[:, 2]).astype(np.float32)
-            score = max(face.score, float(candidates[best]))
-            face = replace(face, landmarks=landmarks, score=score, confirmed=True)
+            face = replace(face, landmarks=landmarks, confirmed=True)
         looked.append(face)
     return looked
 
 
-def _suppress(faces: list[Face], min_score: float) -> list[Face]:
-    """One face where several boxes overlap: the best of them."""
-    if not faces:
-        return []
-    boxes = [(*f.box[:2].tolist(), *(f.box[2:] - f.box[:2]).tolist()) for f in faces]
-    kept = cv2.dnn.NMSBoxes(boxes, [f.score for f in faces], min_score, IOU)
-    return sorted((faces[i] for i in np.asarray(kept).ravel()), key=lambda f: -f.score)
+def _suppress(faces: list[Face]) -> list[Face]:
+    """One face where several detections mean the same one: the best of them. Best first.
+
+    A face half behind another one must survive, so that it is replaced as well: what counts is how near the centres of
+    the landmarks are, not how much boxes share.
+    """
+    kept: list[Face] = []
+    for face in sorted(faces, key=lambda f: (-f.confirmed, -f.score)):
+        if not any(_same(face, other) for other in kept):
+            kept.append(face)
+    return kept
+
+
+def _same(face: Face, kept: Face) -> bool:
+    apart = np.linalg.norm(face.landmarks.mean(axis=0) - kept.landmarks.mean(axis=0))
+    much_smaller = face.side < SMALL_SHARE * kept.side
+    return bool(apart < SAME_CENTRE * max(face.side, kept.side)) and not (much_smaller and face.confirmed)

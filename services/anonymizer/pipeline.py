@@ -78,6 +78,7 @@ class Pipeline:
 
     def __init__(self, settings: Settings, models: Models, index: ClusterIndex, triton: Triton):
         self.settings, self.models, self.index, self.triton = settings, models, index, triton
+        self.threshold = settings.identity_threshold or index.identity_threshold
         self.surrogates = Surrogates(index.crowds, triton, models.generator, settings.surrogate_cache_bytes)
 
     async def anonymise(self, data: bytes, options: Options) -> Anonymised:
@@ -131,7 +132,7 @@ class Pipeline:
             landmarks = np.array([face.landmarks for face in fit]).reshape(-1, 5, 2)
             embeddings = await embed(photo.pixels, landmarks, self.triton, self.models.embedder)
         with _stage("look_up"):
-            assignments = iter(look_up(embeddings, self.index, s.identity_threshold))
+            assignments = iter(look_up(embeddings, self.index, self.threshold))
         seen = []
         for face, reason in zip(faces, reasons, strict=True):
             assignment = next(assignments) if reason is None else None
