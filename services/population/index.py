@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from services.anonymizer.models import Models
 from services.errors import IndexRefused
 from services.files import replacing_directory, write_durably
 
@@ -195,6 +196,27 @@ def read_index(folder: Path) -> ClusterIndex:
     if manifest["sizes"] != crowds.sizes.tolist() or manifest["identities"] != len(enrolment.identities):
         raise IndexRefused(f"{folder / MANIFEST} does not describe the crowds beside it; build the index again")
     return ClusterIndex(manifest, crowds, enrolment)
+
+
+def check_made_for(index: ClusterIndex, models: Models) -> None:
+    """Refuses an index made with another embedder, aligner or generator: its distances and latents would mean nothing.
+
+    Raises:
+        IndexRefused: names both.
+    """
+    provenance = index.manifest["provenance"]
+    served = {
+        "detector": models.detector.name,
+        "embedder": models.embedder.name,
+        "aligner": models.embedder.aligner,
+        "generator": models.generator.name,
+    }
+    for part, name in served.items():
+        if provenance.get(part) != name:
+            raise IndexRefused(
+                f"index {index.manifest['name']} was made with {part} {provenance.get(part)!r}, the service uses {name!r}; "
+                "change the setting or build the index again"
+            )
 
 
 def _read_manifest(folder: Path, data: bytes) -> dict[str, Any]:

@@ -1,0 +1,115 @@
+"""Triton and the service together on this machine: up, ready, down."""
+
+import shutil
+from pathlib import Path
+
+import httpx
+
+from deploy.local.process import Server, child_environment, free_port, wait_until
+from deploy.local.triton import LocalTriton
+from services.anonymizer.models import choose
+from services.errors import StackError
+from services.population.index import check_made_for, read_index
+from services.settings import Settings
+
+SERVICE = "services.anonymizer.service:Anonymizer"
+
+
+class Service:
+    """The BentoML service as a child process."""
+
+    def __init__(self, settings: Settings, triton_url: str, work: Path, port: int = 0):
+        self.port = port or free_port()
+        self.settings, self.triton_url, self.work = settings, triton_url, work
+        self.home = work / f"bentoml-{self.port}"  # of its own: bentoml wipes the metrics of others that share one
+        self.server: Server | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.settings.host}:{self.port}"
+
+    def start(self, timeout_s: float = 90.0) -> "Service":
+        """Starts the service and waits for /readyz.
+
+        Raises:
+            IndexRefused: there is no index, or it does not add up, or was made for other models.
+            StackError: the service did not come up; with the end of its log.
+        """
+        models = choose(self.settings.detector, self.settings.embedder, self.settings.generator)
+        check_made_for(read_index(self.settings.index_path), models)
+        chosen = {f"ANONFACES_{name.upper()}": str(value) for name, value in self.settings if value is not None}
+        env = child_environment(
+            **{**chosen, "ANONFACES_TRITON_URL": self.triton_url, "ANONFACES_PORT": str(self.port)},
+            BENTOML_HOME=str(self.home),
+            BENTOML_DO_NOT_TRACK="True",
+            OTEL_SDK_DISABLED="true",
+        )
+        command = ["bentoml", "serve", SERVICE, "--host", self.settings.host, "--port", str(self.port)]
+        self.server = Server("service", command, self.work / "logs" / "service.log", env)
+        try:
+            wait_until(self.is_ready, self.server, timeout_s, "ready")
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def is_ready(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/readyz", timeout=30).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def stop(self) -> int:
+        """Stops the service. Returns its exit status."""
+        if self.server is None:
+            return 0
+        status = self.server.stop()
+        self.server = None
+        shutil.rmtree(self.home, ignore_errors=True)
+        return status
+
+
+class LocalStack:
+    """Triton and the service, started in that order and stopped in the other."""
+
+    def __init__(self, settings: Settings, port: int = 0):
+        models = choose(settings.detector, settings.embedder, settings.generator)
+        self.settings, self.work = settings, settings.home / "run"
+        self.triton = LocalTriton(settings.model_repository, models.online(), self.work)
+        self.service = Service(settings, self.triton.url, self.work, port)
+
+    @property
+    def url(self) -> str:
+        """Where the service listens."""
+        return self.service.url
+
+    def start(self) -> "LocalStack":
+        """Starts both and waits until a real inference went through every model. Raises as their `start` do."""
+        read_index(self.settings.index_path)  # before minutes are spent on the rest
+        self.triton.start()
+        try:
+            self.service.start()
+        except BaseException:
+            self.triton.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """Stops the service first: Triton ends cleanly only when its clients have gone.
+
+        Raises:
+            StackError: a process outlived its kill.
+        """
+        family = [*(self.service.server.descendants() if self.service.server else [])]
+        family += self.triton.server.descendants() if self.triton.server else []
+        self.service.stop()
+        self.triton.stop()
+        left = [process.pid for process in family if process.is_running() and process.status() != "zombie"]
+        if left:
+            raise StackError(f"processes {left} are still running")
+
+    def __enter__(self) -> "LocalStack":
+        return self.start()
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()

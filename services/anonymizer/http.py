@@ -1,0 +1,239 @@
+"""The HTTP interface: what comes in, what goes out, and every error as one line of JSON."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Annotated, Any, Protocol, TypeVar
+
+import bentoml
+from fastapi import Depends, FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from services import metrics
+from services.anonymizer.decode import ACCEPTED, PhotoFormat
+from services.anonymizer.encode import MEDIA_TYPES
+from services.anonymizer.pipeline import Options, Pipeline, Seen
+from services.anonymizer.readiness import Readiness
+from services.errors import (
+    AnonFacesError,
+    BadRequest,
+    DeadlineExceeded,
+    ModelServerUnavailable,
+    PhotoTooLarge,
+    UnsupportedMediaType,
+)
+from services.settings import NoFacePolicy, Settings, StrangerPolicy
+
+PUBLIC = ("/v1/", "/livez", "/readyz", "/healthz", "/metrics")
+BODY_TYPES = {"", "application/octet-stream", "image/jpeg", "image/jpg", "image/png", "image/webp"}
+T = TypeVar("T")
+
+
+class Serving(Protocol):
+    """What the interface needs of the running service."""
+
+    settings: Settings
+    pipeline: Pipeline
+    readiness: Readiness
+    slots: asyncio.Semaphore
+
+
+def _serving() -> Serving:
+    return bentoml.get_current_service()  # type: ignore[no-any-return]
+
+
+Service = Annotated[Serving, Depends(_serving)]
+api = FastAPI(title="AnonFACES", version="1", docs_url=None, redoc_url=None, servers=[{"url": "/v1"}])  # the stock pages load foreign scripts
+
+
+async def _bounded(request: Request, limit: int) -> AsyncIterator[bytes]:
+    """The body's chunks, up to the limit."""
+    declared = request.headers.get("content-length", "")
+    received = int(declared) if declared.isdigit() else 0
+    too_large = PhotoTooLarge(f"the body is larger than {limit:,} bytes, the most that is accepted")
+    if received > limit:
+        raise too_large
+    received = 0
+    async for chunk in request.stream():
+        received += len(chunk)
+        if received > limit:
+            raise too_large
+        yield chunk
+
+
+async def read_photo(request: Request, limit: int) -> bytes:
+    """The photo's bytes: the body itself, or the one file of a multipart form. Never spooled to disk.
+
+    Raises:
+        UnsupportedMediaType: the content type is none of those.
+        PhotoTooLarge: more than `limit` bytes.
+        BadRequest: a form that cannot be read, or without exactly one file.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        return await _read_form(request, limit)
+    if kind not in BODY_TYPES:
+        raise UnsupportedMediaType(f"content type {kind[:60]!r} is not accepted; {ACCEPTED}, as body or multipart file")
+    return b"".join([chunk async for chunk in _bounded(request, limit)])
+
+
+async def _read_form(request: Request, limit: int) -> bytes:
+    parser = MultiPartParser(request.headers, _bounded(request, limit), max_files=1, max_fields=16)
+    parser.spool_max_size = limit + 1  # in memory: a photo on disk would outlive its request
+    try:
+        form = await parser.parse()
+    except (MultiPartException, KeyError, ValueError) as broken:
+        raise BadRequest(f"the multipart form cannot be read: {getattr(broken, 'message', broken)}") from None
+    try:
+        files = [value for value in form.values() if isinstance(value, UploadFile)]
+        if len(files) != 1:
+            raise BadRequest(f"the form holds {len(files)} files; send exactly one photo")
+        return await files[0].read()
+    finally:
+        await form.close()
+
+
+async def _work(service: Serving, endpoint: str, photo: Callable[[], Awaitable[T]]) -> T:
+    """Runs one request within its time and a free slot, and counts what became of it."""
+    outcome = "internal"
+    try:
+        async with asyncio.timeout(service.settings.request_timeout_s), service.slots:
+            metrics.PHOTOS_IN_WORK.inc()
+            try:
+                result = await photo()
+            finally:
+                metrics.PHOTOS_IN_WORK.dec()
+        outcome = "ok"
+        return result
+    except TimeoutError:
+        outcome = DeadlineExceeded.code
+        limit = service.settings.request_timeout_s
+        raise DeadlineExceeded(f"the photo was not finished within {limit:g} s; try again later") from None
+    except AnonFacesError as error:
+        outcome = error.code
+        if isinstance(error, ModelServerUnavailable | DeadlineExceeded):
+            service.readiness.doubted()
+        raise
+    except asyncio.CancelledError:
+        outcome = "cancelled"
+        raise
+    finally:
+        metrics.REQUESTS.labels(endpoint, outcome).inc()
+
+
+def _index_headers(service: Serving) -> dict[str, str]:
+    index = service.pipeline.index
+    return {"X-AnonFACES-K": str(index.k), "X-AnonFACES-Index-Version": index.version, "Cache-Control": "no-store"}
+
+
+@api.post(
+    "/anonymize",
+    responses={200: {"content": {media: {} for media in MEDIA_TYPES.values()}}},
+    response_class=Response,
+    openapi_extra={"requestBody": {"required": True, "content": {media: {} for media in MEDIA_TYPES.values()}}},
+)
+async def anonymize(
+    request: Request,
+    service: Service,
+    format: Annotated[PhotoFormat | None, Query(description="output format; the photo's own if not given")] = None,
+    no_face: Annotated[NoFacePolicy | None, Query(description="what to do with a photo without faces")] = None,
+    stranger: Annotated[StrangerPolicy | None, Query(description="what to do with a face nobody enrolled")] = None,
+) -> Response:
+    """Returns the photo with every face replaced by the surrogate of a crowd of at least k people.
+
+    Headers count the faces: `X-AnonFACES-Faces` = `-Enrolled` + `-Strangers` + `-Masked`. k holds for enrolled people.
+    """
+
+    async def work() -> Any:
+        data = await read_photo(request, service.settings.max_body_bytes)
+        return await service.pipeline.anonymise(data, Options(format, no_face, stranger))
+
+    done = await _work(service, "anonymize", work)
+    if done.count("enrolled") + done.count("stranger"):
+        service.readiness.proved()
+    counts = {
+        "X-AnonFACES-Faces": str(len(done.faces)),
+        "X-AnonFACES-Enrolled": str(done.count("enrolled")),
+        "X-AnonFACES-Strangers": str(done.count("stranger")),
+        "X-AnonFACES-Masked": str(done.count("masked")),
+    }
+    return Response(done.data, media_type=MEDIA_TYPES[done.format], headers={**counts, **_index_headers(service)})
+
+
+@api.post(
+    "/inspect",
+    openapi_extra={"requestBody": {"required": True, "content": {media: {} for media in MEDIA_TYPES.values()}}},
+)
+async def inspect(request: Request, service: Service) -> JSONResponse:
+    """What `anonymize` sees in a photo: boxes, landmarks, scores, crowds and distances; no embedding, no identity."""
+
+    async def work() -> Any:
+        return await service.pipeline.inspect(await read_photo(request, service.settings.max_body_bytes))
+
+    photo, faces = await _work(service, "inspect", work)
+    index = service.pipeline.index
+    body = {
+        "width": photo.width,
+        "height": photo.height,
+        "k": index.k,
+        "index_version": index.version,
+        "faces": [_describe(seen) for seen in faces],
+    }
+    return JSONResponse(body, headers=_index_headers(service))
+
+
+def _describe(seen: Seen) -> dict[str, Any]:
+    """One face as JSON; pixels of the upright photo."""
+    known: dict[str, Any] = {"crowd": None, "crowd_size": None, "distance": None, "enrolled": None}
+    if seen.assignment:
+        known = {
+            "crowd": seen.assignment.crowd,
+            "crowd_size": seen.assignment.crowd_size,
+            "distance": round(seen.assignment.distance, 4),
+            "enrolled": seen.assignment.enrolled,
+        }
+    return {
+        "box": [round(float(v), 1) for v in seen.face.box],
+        "landmarks": [[round(float(v), 1) for v in point] for point in seen.face.landmarks],
+        "score": round(seen.face.score, 4),
+        "masked": seen.masked,
+        **known,
+    }
+
+
+def _error(status: int, code: str, message: str) -> JSONResponse:
+    return JSONResponse({"error": code, "message": message}, status, headers={"Cache-Control": "no-store"})
+
+
+@api.exception_handler(AnonFacesError)
+async def _known_error(request: Request, error: AnonFacesError) -> JSONResponse:
+    return _error(error.http_status, error.code, str(error))
+
+
+@api.exception_handler(RequestValidationError)
+async def _bad_option(request: Request, error: RequestValidationError) -> JSONResponse:
+    first = error.errors()[0]
+    name = first["loc"][-1] if first["loc"] else "request"
+    return _error(BadRequest.http_status, BadRequest.code, f"{name}: {first['msg']}")
+
+
+@api.exception_handler(Exception)
+async def _unknown_error(request: Request, error: Exception) -> JSONResponse:
+    return _error(500, AnonFacesError.code, "an internal error; nothing of the photo was kept or returned")
+
+
+class OnlyPublicPaths:
+    """Hides everything BentoML serves beside the API: its stock page loads third-party scripts."""
+
+    def __init__(self, app: ASGIApp):
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not scope["path"].startswith(PUBLIC):
+            response = _error(404, "not_found", "no such path; see /v1/openapi.json")
+            await response(scope, receive, send)
+            return
+        await self.app(scope, receive, send)

@@ -1,0 +1,64 @@
+"""Is the pipeline able to serve? Answered by real inferences through every model, not by the server's own health."""
+
+import time
+from collections.abc import Awaitable, Callable
+
+import numpy as np
+
+from services.anonymizer.detect import detect
+from services.anonymizer.embed import embed
+from services.anonymizer.models import Models
+from services.anonymizer.synthesise import render
+from services.anonymizer.triton import Triton
+from services.errors import IndexRefused
+from services.population.index import ClusterIndex
+
+SAME_MODELS = 0.1  # embedding distance; other hardware moves a surrogate by less, another model by far more
+
+
+async def check_models(index: ClusterIndex, models: Models, triton: Triton) -> None:
+    """Renders one surrogate, finds its face, embeds it, and compares with what the index holds of it.
+
+    So one pass proves three things: every model answers, in the order a request uses them; the index was made with
+    these very models and this aligner; and the chain as a whole gives the numbers it gave when the index was built.
+
+    Raises:
+        ModelServerUnavailable, DeadlineExceeded: a model does not answer.
+        IndexRefused: the models are not those of the index.
+    """
+    image = (await render(index.crowds.surrogate_w[:1], triton, models.generator))[0]
+    for model in models.detector.models:  # every size answers, used below or not
+        await triton.infer(models.detector.models[model], {"image": np.zeros((1, model, model, 3), np.uint8)}, "scores")
+    faces = await detect(image, triton, models.detector, min_score=0.5, min_px=64)
+    distance = np.inf
+    if faces:
+        largest = max(faces, key=lambda face: face.side)
+        embedding = await embed(image, largest.landmarks[None], triton, models.embedder)
+        distance = float(np.linalg.norm(embedding[0] - index.crowds.surrogate_embeddings[0]))
+    if distance > SAME_MODELS:
+        raise IndexRefused(
+            f"the served models do not give the surrogates of index version {index.version} (distance {distance:.2f}); "
+            "serve the models it was built with, or build the index again"
+        )
+
+
+class Readiness:
+    """Remembers a success for `ttl_s`; a failure is asked about again at once."""
+
+    def __init__(self, check: Callable[[], Awaitable[None]], ttl_s: float):
+        self._check, self._ttl_s = check, ttl_s
+        self._proved = -np.inf
+
+    def proved(self) -> None:
+        """A request has just used the models with success."""
+        self._proved = time.monotonic()
+
+    def doubted(self) -> None:
+        """A request has just failed in the models."""
+        self._proved = -np.inf
+
+    async def require(self) -> None:
+        """Returns if the models worked within `ttl_s`, else asks them. Raises what the check raises."""
+        if time.monotonic() - self._proved > self._ttl_s:
+            await self._check()
+            self.proved()
