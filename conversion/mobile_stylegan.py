@@ -143,7 +143,9 @@ class _SynthesisGraph(Graph):
             names.append(name)
             weights.append(weight[order])
             biases.append(bias[order])
-        stacked = self.op("Gemm", "w", self.const(np.concatenate(weights)), self.const(np.concatenate(biases)), transB=1)
+        stacked = self.op(
+            "Gemm", "w", self.const(np.concatenate(weights)), self.const(np.concatenate(biases)), transB=1
+        )
         parts = self.ops("Split", stacked, self.ints(*map(len, biases)), outputs=len(names), axis=1)
         return dict(zip(names, parts, strict=True))
 
@@ -166,9 +168,7 @@ class _SynthesisGraph(Graph):
         return self.op("LeakyRelu", x, alpha=LEAK)
 
     def _depthwise(self, x: str, layer: Convolution) -> str:
-        return self.op(
-            "Conv", x, self.const(layer.weight), kernel_shape=[3, 3], pads=[1] * 4, group=len(layer.weight)
-        )
+        return self.op("Conv", x, self.const(layer.weight), kernel_shape=[3, 3], pads=[1] * 4, group=len(layer.weight))
 
     def _inverse_haar(self, x: str) -> str:
         """Four bands at one size -> one plane at twice the size (the factor 1/2 is in the modulation)."""
@@ -212,9 +212,7 @@ class _SynthesisGraph(Graph):
         if size == 512:
             return self.op("Transpose", x, perm=[0, 2, 3, 1])
         cells = self.op("Reshape", x, self.ints(0, 2, 2, 3, 512, 512))
-        return self.op(
-            "Reshape", self.op("Transpose", cells, perm=[0, 4, 1, 5, 2, 3]), self.ints(0, 1024, 1024, 3)
-        )
+        return self.op("Reshape", self.op("Transpose", cells, perm=[0, 4, 1, 5, 2, 3]), self.ints(0, 1024, 1024, 3))
 
 
 def build_synthesis(weights: Synthesis, size: int) -> onnx.ModelProto:
@@ -303,7 +301,9 @@ def check_synthesis(model: onnx.ModelProto, size: int, ir: Path, w: np.ndarray) 
     expected = np.clip(np.floor(reference * 127.5 + 128.0), 0, 255).astype(np.int16).transpose(0, 2, 3, 1)
     difference = np.abs(run_onnx(model, w=w)[0].astype(np.int16) - expected)
     if difference.max() > 1:
-        raise ConversionError(f"synthesis at {size} is off by {difference.max()} of 255 somewhere; nothing was published")
+        raise ConversionError(
+            f"synthesis at {size} is off by {difference.max()} of 255 somewhere; nothing was published"
+        )
     return Parity(
         reference=f"openvino {openvino.__version__.split('-')[0]}",
         measure="share of uint8 values that differ (each by 1)",

@@ -46,7 +46,7 @@ def run_onnx(model: onnx.ModelProto, **inputs: np.ndarray) -> list[np.ndarray]:
 
 
 def smooth_images(count: int, side: int, seed: int) -> np.ndarray:
-    """Test pictures with structure at several scales, `uint8 [count, side, side, 3]`, the same for a seed everywhere."""
+    """Pictures with structure at several scales, `uint8 [count, side, side, 3]`, the same for a seed everywhere."""
     rng = np.random.default_rng(seed)
     picture = np.zeros((count, side, side, 3))
     for cells in (4, 16, 64):

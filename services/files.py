@@ -26,7 +26,7 @@ def fsync_directory(folder: Path) -> None:
 
 def write_durably(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Writes a new file and waits until it is on disk; the caller gives it its final name."""
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
         stream.write(data)
         stream.flush()
         os.fsync(stream.fileno())

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -100,7 +101,4 @@ def wait_until(check: object, server: Server, timeout_s: float, what: str) -> No
 
 def child_environment(**extra: str) -> dict[str, str]:
     """This process's environment with `extra`, and this interpreter's folder first on PATH."""
-    import sys
-
-    folder = os.path.dirname(sys.executable)
-    return {**os.environ, "PATH": f"{folder}:{os.environ.get('PATH', '')}", **extra}
+    return {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}", **extra}

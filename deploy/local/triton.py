@@ -16,7 +16,7 @@ from services.errors import ConfigurationError, StackError
 from services.provenance import check_model
 
 BACKEND = Path(__file__).with_name("backend") / "model.py"
-SHARED_MEMORY = Path("/dev/shm")
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Triton puts its regions
 EXIT_TIMEOUT_S = 5
 
 

@@ -1,1 +1,1 @@
-"""Online flow: bytes -> decode -> detect -> align -> embed -> look up crowd -> synthesise -> blend -> encode -> bytes."""
+"""Online flow, bytes to bytes: decode -> detect -> align -> embed -> look up -> synthesise -> blend -> encode."""

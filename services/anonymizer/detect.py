@@ -119,9 +119,7 @@ async def detect(pixels: np.ndarray, triton: Triton, detector: Detector, min_sco
     return _suppress([face for face in looked if face.score >= min_score])
 
 
-async def _look(
-    pixels: np.ndarray, views: list[_View], side: int, triton: Triton, detector: Detector
-) -> list[Face]:
+async def _look(pixels: np.ndarray, views: list[_View], side: int, triton: Triton, detector: Detector) -> list[Face]:
     """One pass over some views of the photo."""
     height, width = pixels.shape[:2]
     images = np.stack([_render(pixels, view, side) for view in views])

@@ -1,7 +1,7 @@
 """The HTTP interface: what comes in, what goes out, and every error as one line of JSON."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Annotated, Any, Protocol, TypeVar
 
 import bentoml
@@ -46,10 +46,12 @@ def _serving() -> Serving:
 
 
 Service = Annotated[Serving, Depends(_serving)]
-api = FastAPI(title="AnonFACES", version="1", docs_url=None, redoc_url=None, servers=[{"url": "/v1"}])  # the stock pages load foreign scripts
+api = FastAPI(
+    title="AnonFACES", version="1", docs_url=None, redoc_url=None, servers=[{"url": "/v1"}]
+)  # the stock pages load foreign scripts
 
 
-async def _bounded(request: Request, limit: int) -> AsyncIterator[bytes]:
+async def _bounded(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
     """The body's chunks, up to the limit."""
     declared = request.headers.get("content-length", "")
     received = int(declared) if declared.isdigit() else 0

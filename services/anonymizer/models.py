@@ -44,7 +44,9 @@ DETECTORS = {
         Detector("centerface", {192: "centerface-192", 512: "centerface-512", 1024: "centerface-1024"}, 12.0, 192),
     )
 }
-EMBEDDERS = {e.name: e for e in (Embedder("dlib-resnet", "dlib-resnet", "centerface5-look192-similarity150", 150, 128),)}
+EMBEDDERS = {
+    e.name: e for e in (Embedder("dlib-resnet", "dlib-resnet", "centerface5-look192-similarity150", 150, 128),)
+}
 GENERATORS = {
     g.name: g
     for g in (

@@ -54,4 +54,4 @@ class Anonymizer:
         return True
 
 
-Anonymizer.add_asgi_middleware(OnlyPublicPaths)
+Anonymizer.add_asgi_middleware(OnlyPublicPaths)  # type: ignore[attr-defined]

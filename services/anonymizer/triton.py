@@ -21,7 +21,7 @@ TOO_LATE = ("StatusCode.DEADLINE_EXCEEDED",)
 
 
 class Triton:
-    """A connection to one Triton server. Open it inside the event loop that uses it; close it before the server stops."""
+    """A connection to one Triton server. Open it in the event loop that uses it; close it before the server."""
 
     def __init__(self, url: str, timeout_s: float, max_batch: int = 8):
         self.url, self.timeout_s, self.max_batch = url, timeout_s, max_batch

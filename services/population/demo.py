@@ -123,8 +123,15 @@ def mean_by(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 async def build_index(
-    people: People, k: int, algorithm: str, seed: int, triton: Triton, models: Models, repository: Path,
-    folder: Path, progress: Progress,
+    people: People,
+    k: int,
+    algorithm: str,
+    seed: int,
+    triton: Triton,
+    models: Models,
+    repository: Path,
+    folder: Path,
+    progress: Progress,
 ) -> ClusterIndex:
     """Partitions people, renders every crowd's surrogate once, and writes the cluster index.
 
@@ -158,7 +165,10 @@ async def build_index(
         "population": "synthetic",
         "seed": seed,
         "psi": PSI,
-        "partition": {"algorithm": algorithm, "information_loss": round(information_loss(people.embeddings, labels), 4)},
+        "partition": {
+            "algorithm": algorithm,
+            "information_loss": round(information_loss(people.embeddings, labels), 4),
+        },
         "detector": models.detector.name,
         "embedder": models.embedder.name,
         "aligner": models.embedder.aligner,

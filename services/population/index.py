@@ -1,7 +1,8 @@
 """The cluster index: what is published of a population. Refused below k, or changed by a byte, at write and at load.
 
-A folder of three files. `manifest.json` says what it is and hashes the rest; `crowds.npz` holds crowds and nothing of any
-member; `enrolment.npz` resolves an enrolled person to their crowd: it is personal data, and stays with the operator.
+A folder of three files. `manifest.json` says what it is and hashes the rest; `crowds.npz` holds crowds and nothing of
+any member; `enrolment.npz` resolves an enrolled person to their crowd: it is personal data, and stays with the
+operator.
 """
 
 import hashlib
@@ -108,7 +109,7 @@ def calibrate_threshold(embeddings: np.ndarray) -> float:
     """
     embeddings = embeddings.astype(np.float64)
     squares = (embeddings**2).sum(axis=1)
-    nearest = np.empty(len(embeddings))
+    nearest = np.full(len(embeddings), np.inf)
     for start in range(0, len(embeddings), 1024):
         rows = slice(start, start + 1024)
         distance = squares[rows, None] + squares - 2 * embeddings[rows] @ embeddings.T
@@ -214,8 +215,8 @@ def check_made_for(index: ClusterIndex, models: Models) -> None:
     for part, name in served.items():
         if provenance.get(part) != name:
             raise IndexRefused(
-                f"index {index.manifest['name']} was made with {part} {provenance.get(part)!r}, the service uses {name!r}; "
-                "change the setting or build the index again"
+                f"index {index.manifest['name']} was made with {part} {provenance.get(part)!r}, the service uses "
+                f"{name!r}; change the setting or build the index again"
             )
 
 

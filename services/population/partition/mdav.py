@@ -1,4 +1,4 @@
-"""MDAV: maximum distance to average vector (Domingo-Ferrer and Torra 2005, Data Min. Knowl. Discov. 11, algorithm 5)."""
+"""MDAV, maximum distance to average vector: Domingo-Ferrer and Torra 2005, Data Min. Knowl. Discov. 11, algorithm 5."""
 
 import numpy as np
 
