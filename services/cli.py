@@ -15,7 +15,11 @@ COMMANDS = typer.Typer(
 )
 
 # A group whose packages are not installed is left out, and named in the help; the service image has no converters.
-GROUPS = {"models": ("conversion.cli", "convert"), "population": ("services.population.cli", "local")}
+GROUPS = {
+    "models": ("conversion.cli", "convert"),
+    "population": ("services.population.cli", "local"),
+    "local": ("deploy.local.cli", "local"),
+}
 for _name, (_module, _extra) in GROUPS.items():
     try:
         COMMANDS.add_typer(import_module(_module).app, name=_name)

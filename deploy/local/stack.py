@@ -1,6 +1,7 @@
 """Triton and the service together on this machine: up, ready, down."""
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import httpx
@@ -72,10 +73,10 @@ class Service:
 class LocalStack:
     """Triton and the service, started in that order and stopped in the other."""
 
-    def __init__(self, settings: Settings, port: int = 0):
+    def __init__(self, settings: Settings, port: int = 0, extra_models: Iterable[str] = ()):
         models = choose(settings.detector, settings.embedder, settings.generator)
         self.settings, self.work = settings, settings.home / "run"
-        self.triton = LocalTriton(settings.model_repository, models.online(), self.work)
+        self.triton = LocalTriton(settings.model_repository, {*models.online(), *extra_models}, self.work)
         self.service = Service(settings, self.triton.url, self.work, port)
 
     @property
@@ -93,6 +94,12 @@ class LocalStack:
             self.triton.stop()
             raise
         return self
+
+    def check_alive(self) -> None:
+        """Raises StackError if either process has ended."""
+        for server in (self.triton.server, self.service.server):
+            if server is not None:
+                server.check_alive()
 
     def stop(self) -> None:
         """Stops the service first: Triton ends cleanly only when its clients have gone.

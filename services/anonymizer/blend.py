@@ -13,8 +13,8 @@ from services.anonymizer.synthesise import Surrogate
 MASK_PX = 256
 # The outline of what is replaced, in FFHQ's alignment: (degrees from straight down, radius as a share of the picture).
 MASK_CENTRE = (0.505, 0.545)
-MASK_OUTLINE = ((0, 0.305), (30, 0.290), (60, 0.265), (90, 0.260), (120, 0.282), (150, 0.288), (180, 0.278))
-FEATHER = 0.17  # share of the radius over which the surrogate fades out
+MASK_OUTLINE = ((0, 0.323), (30, 0.307), (60, 0.281), (90, 0.276), (120, 0.299), (150, 0.305), (180, 0.295))
+FEATHER = 0.15  # share of the radius over which the surrogate fades out
 CORE = 0.68  # share of the radius within which colours are compared: skin, no hair, no background
 TURN = 3.2  # how much the outline narrows on the far side for a nose that is off the middle by one picture
 NARROWEST, WIDEST, TURN_STEPS = 0.72, 1.04, 20

@@ -1,0 +1,70 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`. Each sets up what it needs.
+
+PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+export UV_SYSTEM_CERTS := 1
+export UV_NATIVE_TLS := 1
+
+.PHONY: help setup install models index demo serve test check bench lock clean distclean
+
+help:
+	@echo "make demo       sets up, starts the stack, anonymises sample photos into demo/, stops the stack"
+	@echo "make test       sets up and runs every test"
+	@echo "make serve      sets up and keeps the stack running on http://127.0.0.1:8080"
+	@echo "make check      formatter, linter, type checker"
+	@echo "make bench      milliseconds per stage, faces per second, time outside Triton -> build/bench.json"
+	@echo "make setup      environment, models and demo population only"
+	@echo "make lock       compiles the lock files from pyproject.toml"
+	@echo "make clean      removes results, logs, models and indexes; distclean also weights and the environment"
+
+setup: index
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml requirements-dev.lock requirements-uv.lock
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed; none of python3, python3.12, python3.11 is one"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing the locked packages ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements-dev.lock requirements-uv.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+models: install
+	@$(BIN)/anonfaces models pull
+	@$(BIN)/anonfaces models convert --stale
+
+index: models
+	@$(BIN)/anonfaces population demo --people 240 --k 10 --seed 7 --missing
+
+demo: setup
+	@$(BIN)/anonfaces local demo --out demo
+
+serve: setup
+	@$(BIN)/anonfaces local serve
+
+test: setup
+	@$(BIN)/python -m pytest
+
+check: install
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+bench: setup
+	@$(BIN)/anonfaces local bench --out build/bench.json
+
+lock: install
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header pyproject.toml --extra dev -o requirements-dev.lock
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header pyproject.toml -c requirements-dev.lock -o requirements.lock
+	@echo "uv==$$($(BIN)/uv --version | cut -d' ' -f2)" | \
+		$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header - -o requirements-uv.lock
+
+clean:
+	rm -rf demo build .anonfaces/run .anonfaces/indexes .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf model_repository/*/1
+
+distclean: clean
+	rm -rf .anonfaces .venv *.egg-info

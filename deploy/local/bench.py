@@ -1,0 +1,171 @@
+"""Where a photo's time goes, measured on the running stack: all figures of a report come from one run."""
+
+import asyncio
+import json
+import os
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import httpx
+import numpy as np
+import tritonclient.grpc as grpcclient
+from prometheus_client.parser import text_string_to_metric_families
+from rich.console import Console
+from rich.table import Table
+
+from deploy.local.sample_photos import framed, paste, unseen_pictures
+from deploy.local.stack import LocalStack
+from services.anonymizer.encode import encode
+from services.anonymizer.models import GENERATORS
+from services.anonymizer.triton import Triton
+from services.population.demo import SAMPLER
+from services.provenance import check_model
+from services.settings import Settings
+
+PHOTO_PX, FACE_PX = 1024, 700
+STAGES = ("decode", "detect", "embed", "look_up", "synthesise", "blend", "encode")
+SEQUENTIAL, PER_CONCURRENCY = 30, 32
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Totals since the start of the servers, in seconds and counts."""
+
+    stages: dict[str, float]
+    client: float  # of Triton requests, as the service sees them
+    client_count: float
+    triton: float  # of the same requests, inside Triton: queue and compute
+    busy: float  # time in which at least one Triton request was under way
+
+    def since(self, before: "Sums") -> "Sums":
+        stages = {name: value - before.stages.get(name, 0) for name, value in self.stages.items()}
+        pairs = ("client", "client_count", "triton", "busy")
+        return Sums(stages, **{name: getattr(self, name) - getattr(before, name) for name in pairs})
+
+
+def read_sums(stack: LocalStack) -> Sums:
+    """Reads the service's histograms and Triton's own statistics."""
+    stages: dict[str, float] = {}
+    client = client_count = busy = 0.0
+    for family in text_string_to_metric_families(httpx.get(f"{stack.url}/metrics", timeout=30).text):
+        for sample in family.samples:
+            if sample.name == "anonfaces_stage_seconds_sum":
+                stages[sample.labels["stage"]] = sample.value
+            elif sample.name == "anonfaces_inference_seconds_sum":
+                client += sample.value
+            elif sample.name == "anonfaces_inference_seconds_count":
+                client_count += sample.value
+            elif sample.name == "anonfaces_triton_busy_seconds_total":
+                busy += sample.value
+    with grpcclient.InferenceServerClient(stack.triton.url) as server:
+        statistics = server.get_inference_statistics().model_stats
+        triton = sum(model.inference_stats.success.ns for model in statistics) / 1e9
+    return Sums(stages, client, client_count, triton, busy)
+
+
+async def _photos(stack: LocalStack, settings: Settings, count: int) -> list[bytes]:
+    """One-face photos of 1024 x 1024, as JPEG."""
+    sampler = GENERATORS[SAMPLER]
+    w_mean = np.array(check_model(settings.model_repository, sampler.mapping)["card"]["w_mean"], np.float32)
+    async with Triton(stack.triton.url, timeout_s=60) as triton:
+        pictures = await unseen_pictures(count, w_mean, triton)
+    photos = []
+    for picture in pictures:
+        board = np.full((PHOTO_PX, PHOTO_PX, 3), 150, np.uint8)
+        paste(board, framed(picture), (PHOTO_PX / 2, PHOTO_PX / 2), FACE_PX, 4.0)
+        photos.append(encode(board, "jpeg", quality=92))
+    return photos
+
+
+async def _send(url: str, photos: Sequence[bytes], concurrency: int) -> tuple[list[float], float, int]:
+    """Sends photos, so many at a time. Returns each one's seconds, the seconds of all, and the faces replaced."""
+    slots = asyncio.Semaphore(concurrency)
+    faces = 0
+
+    async def one(http: httpx.AsyncClient, photo: bytes) -> float:
+        nonlocal faces
+        async with slots:
+            start = time.perf_counter()
+            answer = await http.post(url, content=photo, headers={"Content-Type": "image/jpeg"})
+            answer.raise_for_status()
+            faces += int(answer.headers["X-AnonFACES-Enrolled"]) + int(answer.headers["X-AnonFACES-Strangers"])
+            return time.perf_counter() - start
+
+    async with httpx.AsyncClient(timeout=300) as http:
+        start = time.perf_counter()
+        seconds = await asyncio.gather(*(one(http, photo) for photo in photos))
+        return list(seconds), time.perf_counter() - start, faces
+
+
+def run(settings: Settings, out: Path, console: Console) -> dict[str, Any]:
+    """Runs the bench on a stack of its own; prints tables and writes `out` as JSON."""
+    sampler = GENERATORS[SAMPLER]
+    console.print("starting Triton and the service ...")
+    with LocalStack(settings, extra_models=(sampler.model, sampler.mapping)) as stack:
+        photos = asyncio.run(_photos(stack, settings, 6))
+        url = f"{stack.url}/v1/anonymize"
+        console.print("measuring ...")
+        first, _, _ = asyncio.run(_send(url, photos, 1))  # fills the cache of surrogates
+        before = read_sums(stack)
+        cached, _, _ = asyncio.run(_send(url, (photos * SEQUENTIAL)[:SEQUENTIAL], 1))
+        spent = read_sums(stack).since(before)
+        rates = {}
+        for concurrency in (1, 8):
+            _, wall, faces = asyncio.run(_send(url, (photos * PER_CONCURRENCY)[:PER_CONCURRENCY], concurrency))
+            rates[concurrency] = faces / wall
+    report = _report(first, cached, spent, rates)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(report, indent=1) + "\n")
+    _print(report, console)
+    console.print(f"also in [bold]{out}[/]", highlight=False)
+    return report
+
+
+def _report(first: list[float], cached: list[float], spent: Sums, rates: dict[int, float]) -> dict[str, Any]:
+    whole = sum(cached) / len(cached)
+    n = len(cached)
+    transport = max(0.0, spent.client - spent.triton)
+    inside = max(0.0, spent.busy - transport) / n
+    stages = {name: 1000 * spent.stages.get(name, 0.0) / n for name in STAGES}
+    stages["http and waiting"] = 1000 * whole - sum(stages.values())
+    return {
+        "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
+        "photo": f"one face, {PHOTO_PX} x {PHOTO_PX} JPEG, surrogate cached, one request at a time",
+        "requests": n,
+        "median_ms": 1000 * median(cached),
+        "mean_ms": 1000 * whole,
+        "median_first_ms": 1000 * median(first),
+        "stages_ms": stages,
+        "outside_triton_ms": 1000 * (whole - inside),
+        "outside_triton_share": 1 - inside / whole,
+        "faces_per_second": {str(concurrency): rate for concurrency, rate in rates.items()},
+        "note": "the local Triton runs a Python backend: its times are not those of Triton's own onnxruntime backend",
+    }
+
+
+def _print(report: dict[str, Any], console: Console) -> None:
+    table = Table(title=report["photo"])
+    table.add_column("stage")
+    table.add_column("ms", justify="right")
+    table.add_column("share", justify="right")
+    for name, milliseconds in report["stages_ms"].items():
+        table.add_row(name, f"{milliseconds:.1f}", f"{milliseconds / report['mean_ms']:.1%}")
+    table.add_row("[bold]whole (mean)[/]", f"{report['mean_ms']:.1f}", "100%")
+    console.print(table)
+    console.print(
+        f"median {report['median_ms']:.0f} ms; {report['median_first_ms'] / report['median_ms']:.1f} times that when "
+        "the surrogate must be rendered first",
+        highlight=False,
+    )
+    console.print(
+        f"outside Triton: {report['outside_triton_ms']:.1f} ms, {report['outside_triton_share']:.1%} of the whole",
+        highlight=False,
+    )
+    for concurrency, rate in report["faces_per_second"].items():
+        console.print(f"faces per second at concurrency {concurrency}: {rate:.2f}", highlight=False)
+    console.print(report["note"], highlight=False)

@@ -1,0 +1,55 @@
+"""`anonfaces local`: the whole stack on this machine."""
+
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from deploy.local import bench as benchmark
+from deploy.local import demo as demonstration
+from deploy.local.stack import LocalStack
+from services.settings import settings
+
+app = typer.Typer(help="Triton and the service on this machine, without containers.", no_args_is_help=True)
+console = Console()
+
+
+@app.command()
+def serve() -> None:
+    """Starts Triton and the service, and keeps them running until Ctrl-C."""
+    stop = [False]
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        stop[0] = True
+
+    with LocalStack(settings(), port=settings().port) as stack:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, on_signal)
+        console.print(
+            f"listening on [bold]{stack.url}[/] (Ctrl-C stops; logs in {stack.work / 'logs'})", highlight=False
+        )
+        console.print(
+            f"try: curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg' {stack.url}/v1/anonymize -o out.jpg",
+            highlight=False,
+            soft_wrap=True,
+        )
+        while not stop[0]:
+            stack.check_alive()
+            time.sleep(0.5)
+        console.print("stopping ...")
+
+
+@app.command()
+def demo(out: Annotated[Path, typer.Option(help="folder for pictures and measurements")] = Path("demo")) -> None:
+    """Anonymises sample photos through a running stack and shows what it did."""
+    demonstration.run(settings(), out, console)
+
+
+@app.command()
+def bench(out: Annotated[Path, typer.Option(help="where the JSON goes")] = Path("build/bench.json")) -> None:
+    """Milliseconds per stage, faces per second, and time outside Triton, on a stack of its own."""
+    benchmark.run(settings(), out, console)

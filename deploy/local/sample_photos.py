@@ -1,0 +1,103 @@
+"""Sample photos of people who do not exist: fresh pictures of enrolled people, and people whom nobody enrolled."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from services.anonymizer.models import GENERATORS
+from services.anonymizer.synthesise import render
+from services.anonymizer.triton import Triton
+from services.population.demo import PSI, SAMPLER, person_name, sample_w
+from services.population.index import ClusterIndex
+
+UNSEEN_SEED = 1_000_003  # of people outside every demo population
+FRESH = 0.2  # how far a fresh picture is from the enrolled one, as a share of the way to another person
+BOARD = (164, 146, 122)
+PAPER = (250, 249, 246)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A photo to anonymise."""
+
+    name: str
+    pixels: np.ndarray  # uint8 [H, W, 3] RGB
+
+
+async def fresh_pictures(count: int, index: ClusterIndex, w_mean: np.ndarray, triton: Triton) -> np.ndarray:
+    """New pictures of the first enrolled people: another expression, light and background. uint8 [count, S, S, 3]."""
+    provenance = index.manifest["provenance"]
+    generator = GENERATORS[SAMPLER]
+    numbers = [i for i in range(2 * count) if person_name(i) in set(index.enrolment.identities.tolist())][:count]
+    w = (await sample_w(max(numbers) + 1, provenance["seed"], triton, generator, w_mean))[numbers]
+    other = await sample_w(count, UNSEEN_SEED + 1, triton, generator, w_mean)
+    return await render(w + FRESH / PSI * (other - w_mean), triton, generator)
+
+
+async def unseen_pictures(count: int, w_mean: np.ndarray, triton: Triton) -> np.ndarray:
+    """People outside the population. uint8 [count, S, S, 3]."""
+    generator = GENERATORS[SAMPLER]
+    return await render(await sample_w(count, UNSEEN_SEED, triton, generator, w_mean), triton, generator)
+
+
+def pinboard(pictures: np.ndarray, columns: int, cell: int, seed: int, rows: int | None = None) -> np.ndarray:
+    """Prints of different sizes, pinned at different angles: uint8 [rows * cell, columns * cell, 3].
+
+    Args:
+        pictures: uint8 [n, S, S, 3].
+        cell: pixels of board for one print.
+        rows: of cells; None: as many as the pictures need.
+    """
+    rng = np.random.default_rng(seed)
+    rows = rows or -(-len(pictures) // columns)
+    board = np.empty((rows * cell, columns * cell, 3), np.uint8)
+    board[:] = BOARD
+    grain = cv2.GaussianBlur(rng.normal(0, 12, board.shape[:2]), (0, 0), 1.2)
+    board[:] = np.clip(board.astype(np.float64) + grain[..., None], 0, 255)
+    for number, picture in enumerate(pictures):
+        centre = ((number % columns + 0.5) * cell, (number // columns + 0.5) * cell)
+        angle = float(rng.uniform(-22, 22))
+        size = cell * float(rng.uniform(0.55, 0.82))
+        paste(board, framed(picture), centre, size, angle)
+    return board
+
+
+def framed(picture: np.ndarray) -> np.ndarray:
+    """A picture with a white margin, as prints have."""
+    margin = len(picture) // 24
+    return cv2.copyMakeBorder(picture, margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=PAPER)
+
+
+def paste(board: np.ndarray, picture: np.ndarray, centre: tuple[float, float], size: float, angle: float) -> None:
+    """Draws a square picture onto the board, turned by `angle` degrees, `size` pixels wide."""
+    side = len(picture)
+    small = cv2.resize(picture, (round(size), round(size)), interpolation=cv2.INTER_AREA) if size < side else picture
+    matrix = cv2.getRotationMatrix2D((len(small) / 2, len(small) / 2), angle, size / len(small))
+    matrix[:, 2] += np.array(centre) - len(small) / 2
+    extent = (board.shape[1], board.shape[0])
+    cover = cv2.warpAffine(np.full(small.shape[:2], 255, np.uint8), matrix, extent)
+    shadow = cv2.GaussianBlur(np.roll(cover, (5, 4), axis=(0, 1)), (0, 0), 5)[..., None] / 255
+    board[:] = np.round(board * (1 - 0.35 * shadow * (cover == 0)[..., None]))
+    weight = cover[..., None] / 255
+    board[:] = np.round(board * (1 - weight) + cv2.warpAffine(small, matrix, extent) * weight)
+
+
+async def sample_photos(index: ClusterIndex, w_mean: np.ndarray, triton: Triton) -> list[Sample]:
+    """Ten people on one board (five enrolled, five not), a photo of a real person, and portraits of several kinds."""
+    fresh = await fresh_pictures(8, index, w_mean, triton)
+    unseen = await unseen_pictures(12, w_mean, triton)
+    group = np.stack([picture for pair in zip(fresh[:5], unseen[:5], strict=True) for picture in pair])
+    samples = [Sample("group", pinboard(group, 5, 320, seed=11)), Sample("astronaut", _astronaut())]
+    for number, picture in enumerate((*fresh[5:8], *unseen[5:8])):
+        samples.append(Sample(f"portrait-{number + 1}", picture))
+    tilted = pinboard(unseen[:0], 1, 900, seed=3, rows=1)
+    paste(tilted, framed(unseen[8]), (450, 450), 640, 38.0)
+    tiny = pinboard(unseen[9:12], 3, 160, seed=5)
+    return [*samples, Sample("large-and-tilted", tilted), Sample("small", tiny)]
+
+
+def _astronaut() -> np.ndarray:
+    from skimage import data
+
+    return np.asarray(data.astronaut())
