@@ -5,7 +5,9 @@ from importlib import import_module
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
+from services.client_cli import anonymize
 from services.errors import AnonFacesError
 
 COMMANDS = typer.Typer(
@@ -13,6 +15,8 @@ COMMANDS = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,  # locals may hold photos and embeddings
 )
+
+COMMANDS.command("anonymize")(anonymize)
 
 # A group whose packages are not installed is left out, and named in the help; the service image has no converters.
 GROUPS = {
@@ -34,5 +38,5 @@ def app() -> None:
     try:
         COMMANDS()
     except AnonFacesError as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {error}", soft_wrap=True, highlight=False)
+        Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
         sys.exit(1)

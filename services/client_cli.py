@@ -51,7 +51,7 @@ class Tally:
 
 
 def anonymize(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="photos, and folders of photos")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="photos, and folders of photos")],
     out: Annotated[Path, typer.Option(help="folder for the results; made if it is not there", file_okay=False)],
     url: Annotated[str, typer.Option(help="where the service listens")] = DEFAULT_URL,
     concurrency: Annotated[int, typer.Option(min=1, max=64, help="photos sent at the same time")] = 4,

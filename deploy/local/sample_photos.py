@@ -54,7 +54,7 @@ def pinboard(pictures: np.ndarray, columns: int, cell: int, seed: int, rows: int
     board = np.empty((rows * cell, columns * cell, 3), np.uint8)
     board[:] = BOARD
     grain = cv2.GaussianBlur(rng.normal(0, 12, board.shape[:2]), (0, 0), 1.2)
-    board[:] = np.clip(board.astype(np.float64) + grain[..., None], 0, 255)
+    board[:] = np.clip(np.asarray(board, np.float64) + np.asarray(grain, np.float64)[..., None], 0, 255)
     for number, picture in enumerate(pictures):
         centre = ((number % columns + 0.5) * cell, (number // columns + 0.5) * cell)
         angle = float(rng.uniform(-22, 22))
@@ -74,7 +74,8 @@ def paste(board: np.ndarray, picture: np.ndarray, centre: tuple[float, float], s
     side = len(picture)
     small = cv2.resize(picture, (round(size), round(size)), interpolation=cv2.INTER_AREA) if size < side else picture
     matrix = cv2.getRotationMatrix2D((len(small) / 2, len(small) / 2), angle, size / len(small))
-    matrix[:, 2] += np.array(centre) - len(small) / 2
+    middle = len(small) / 2
+    matrix = matrix + np.array([(0, 0, centre[0] - middle), (0, 0, centre[1] - middle)])
     extent = (board.shape[1], board.shape[0])
     cover = cv2.warpAffine(np.full(small.shape[:2], 255, np.uint8), matrix, extent)
     shadow = cv2.GaussianBlur(np.roll(cover, (5, 4), axis=(0, 1)), (0, 0), 5)[..., None] / 255

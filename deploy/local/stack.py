@@ -73,9 +73,9 @@ class Service:
 class LocalStack:
     """Triton and the service, started in that order and stopped in the other."""
 
-    def __init__(self, settings: Settings, port: int = 0, extra_models: Iterable[str] = ()):
+    def __init__(self, settings: Settings, port: int = 0, extra_models: Iterable[str] = (), work: Path | None = None):
         models = choose(settings.detector, settings.embedder, settings.generator)
-        self.settings, self.work = settings, settings.home / "run"
+        self.settings, self.work = settings, work or settings.home / "run"
         self.triton = LocalTriton(settings.model_repository, {*models.online(), *extra_models}, self.work)
         self.service = Service(settings, self.triton.url, self.work, port)
 

@@ -56,7 +56,7 @@ def decode(data: bytes, max_pixels: int, min_side_px: int = 1) -> Photo:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata; none of it is kept
         try:
-            image = Image.open(io.BytesIO(data), formats=("JPEG", "MPO", "PNG", "WEBP"))
+            image = Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP"))
         except UnidentifiedImageError:
             raise UnsupportedMediaType(f"not an image that is accepted; {ACCEPTED}") from None
         except Exception as broken:  # a parser's many ways to fail on hostile headers
@@ -90,13 +90,16 @@ def _to_rgb(image: Image.Image) -> tuple[np.ndarray, bool]:
         values = np.asarray(image, dtype=np.float64)
         image = Image.fromarray(np.clip(values / 257.0 + 0.5, 0, 255).astype(np.uint8), "L")
     grey = image.mode in ("1", "L", "LA")
+    alpha = None
     if image.mode in ("LA", "PA", "RGBA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBA")
-        paper = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(paper, image).convert("RGB")
-    elif profile and image.mode in ("RGB", "CMYK"):
-        image = _to_srgb(image, profile)
-    return np.array(image.convert("RGB")), grey
+        alpha = image.getchannel("A")
+    if profile and not grey:
+        image = _to_srgb(image if image.mode == "CMYK" else image.convert("RGB"), profile)
+    image = image.convert("RGB")
+    if alpha is not None:
+        image = Image.composite(image, Image.new("RGB", image.size, "white"), alpha)
+    return np.array(image), grey
 
 
 def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:

@@ -2,6 +2,10 @@
 
 import asyncio
 import logging
+import os
+import signal
+from pathlib import Path
+from typing import NoReturn
 
 import bentoml
 import cv2
@@ -20,6 +24,16 @@ log = logging.getLogger("anonfaces")
 GRACE_S = 10  # beyond the request's own limit, so that ours answers first
 
 
+def _refuse_to_start(reason: AnonFacesError) -> NoReturn:
+    """Ends the service with one line that says why; BentoML alone would start the worker again and again."""
+    log.critical("not starting: %s", reason)
+    logging.shutdown()
+    parent = os.getppid()
+    if b"bentoml" in Path(f"/proc/{parent}/cmdline").read_bytes():
+        os.kill(parent, signal.SIGTERM)
+    os._exit(1)
+
+
 @bentoml.service(name="anonfaces", workers=1, traffic={"timeout": settings().request_timeout_s + GRACE_S})
 @bentoml.asgi_app(api, path="/v1")
 class Anonymizer:
@@ -29,9 +43,12 @@ class Anonymizer:
     async def start(self) -> None:
         cv2.setNumThreads(1)  # photos run side by side; one photo must not take every core
         self.settings = settings()
-        models = choose(self.settings.detector, self.settings.embedder, self.settings.generator)
-        index = read_index(self.settings.index_path)
-        check_made_for(index, models)
+        try:
+            models = choose(self.settings.detector, self.settings.embedder, self.settings.generator)
+            index = read_index(self.settings.index_path)
+            check_made_for(index, models)
+        except AnonFacesError as reason:
+            _refuse_to_start(reason)
         self.triton = Triton(self.settings.triton_url, self.settings.triton_timeout_s)
         self.pipeline = Pipeline(self.settings, models, index, self.triton)
         self.slots = asyncio.Semaphore(self.settings.max_concurrency)

@@ -57,9 +57,12 @@ class Triton:
         rows = len(next(iter(inputs.values())))
         starts = range(0, rows, self.max_batch)
         parts = [{name: value[i : i + self.max_batch] for name, value in inputs.items()} for i in starts]
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._request(model, part, outputs)) for part in parts]
-        answers = [task.result() for task in tasks]
+        tasks = [asyncio.ensure_future(self._request(model, part, outputs)) for part in parts]
+        try:
+            answers = await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:  # the first failure, or a caller that gives up, ends the other parts
+                task.cancel()
         return [np.concatenate(column) if len(column) > 1 else column[0] for column in zip(*answers, strict=True)]
 
     @contextmanager

@@ -1,0 +1,135 @@
+"""What breaks, and what a user sees of it. These tests have a stack of their own to break."""
+
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator
+
+import httpx
+import psutil
+import pytest
+
+from deploy.local.process import wait_until
+from deploy.local.stack import LocalStack, Service
+from deploy.local.triton import LocalTriton
+from services.errors import ConversionError, IndexRefused, StackError
+from services.settings import Settings
+
+JPEG = {"Content-Type": "image/jpeg"}
+
+
+@pytest.fixture(scope="module")
+def fragile(settings: Settings, index, tmp_path_factory) -> Iterator[LocalStack]:
+    """Its readiness remembers nothing, and it waits for Triton for no more than 3 s."""
+    work = tmp_path_factory.mktemp("fragile")
+    (work / "indexes").mkdir()
+    shutil.copytree(settings.index_path, work / "indexes" / "demo")
+    with LocalStack(settings.model_copy(update={"home": work, "triton_timeout_s": 3.0, "ready_ttl_s": 0.0})) as running:
+        yield running
+
+
+def post(stack: LocalStack, photo: bytes) -> httpx.Response:
+    return httpx.post(f"{stack.url}/v1/anonymize", content=photo, headers=JPEG, timeout=60)
+
+
+def stubs(stack: LocalStack) -> list[psutil.Process]:
+    assert stack.triton.server is not None
+    return [p for p in stack.triton.server.descendants() if "triton_python_backend_stub" in " ".join(p.cmdline())]
+
+
+def test_frozen_triton_gives_504_and_recovers_without_restart(fragile, astronaut_jpeg):
+    processes = fragile.triton.server.descendants()
+    assert post(fragile, astronaut_jpeg).status_code == 200
+    for process in processes:
+        process.suspend()
+    try:
+        answer = post(fragile, astronaut_jpeg)
+        assert (answer.status_code, answer.json()["error"]) == (504, "deadline_exceeded")
+        assert httpx.get(f"{fragile.url}/readyz", timeout=60).status_code == 503
+        assert httpx.get(f"{fragile.url}/livez", timeout=60).status_code == 200
+    finally:
+        for process in processes:
+            process.resume()
+    wait_until(lambda: post(fragile, astronaut_jpeg).status_code == 200, fragile.service.server, 60, "serving again")
+    wait_until(fragile.service.is_ready, fragile.service.server, 60, "ready again")
+
+
+def test_dead_stub_makes_the_service_unready_while_triton_says_healthy(fragile, astronaut_jpeg):
+    victims = stubs(fragile)
+    assert victims
+    for victim in victims:
+        victim.kill()
+    health = httpx.get(f"http://127.0.0.1:{fragile.triton.http_port}/v2/health/ready", timeout=10)
+    assert health.status_code == 200
+    assert post(fragile, astronaut_jpeg).status_code in (503, 504)
+    assert httpx.get(f"{fragile.url}/readyz", timeout=60).status_code == 503
+
+
+def test_killed_triton_gives_503_and_a_new_one_is_found(fragile, astronaut_jpeg):
+    port = fragile.triton.grpc_port
+    os.kill(fragile.triton.server.pid, signal.SIGKILL)
+    fragile.triton.stop()
+    answer = post(fragile, astronaut_jpeg)
+    assert (answer.status_code, answer.json()["error"]) == (503, "model_server_unavailable")
+    assert httpx.get(f"{fragile.url}/readyz", timeout=60).status_code == 503
+    fragile.triton = LocalTriton(fragile.settings.model_repository, fragile.triton.models, fragile.work, port).start()
+    wait_until(lambda: post(fragile, astronaut_jpeg).status_code == 200, fragile.service.server, 60, "serving again")
+
+
+def test_sigterm_lets_a_request_finish(fragile, astronaut_jpeg):
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(post(fragile, astronaut_jpeg).status_code))
+    thread.start()
+    time.sleep(0.1)
+    family = fragile.service.server.descendants()
+    fragile.service.stop()
+    thread.join()
+    assert answers == [200]
+    assert not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_service_does_not_start_without_an_index(settings, tmp_path):
+    nowhere = settings.model_copy(update={"index": str(tmp_path / "none")})
+    with pytest.raises(IndexRefused, match="anonfaces population demo"):
+        LocalStack(nowhere).start()
+
+
+def test_service_process_itself_refuses_a_tampered_index(settings, index, stack, tmp_path):
+    """The launcher's own check is passed by: what counts is that the service does."""
+    shutil.copytree(settings.index_path, tmp_path / "demo")
+    crowds = bytearray((tmp_path / "demo" / "crowds.npz").read_bytes())
+    tampered = settings.model_copy(update={"index": f"{tmp_path}/demo"})
+    service = Service(tampered, stack.triton.url, tmp_path / "run")
+    crowds[len(crowds) // 2] ^= 1
+    original = Service.start.__globals__["read_index"]
+    Service.start.__globals__["read_index"] = lambda folder: index
+    (tmp_path / "demo" / "crowds.npz").write_bytes(crowds)
+    try:
+        with pytest.raises(StackError, match="was changed"):
+            service.start(timeout_s=20)
+    finally:
+        Service.start.__globals__["read_index"] = original
+
+
+def test_changed_model_is_not_served(settings, tmp_path):
+    name = "centerface-192"
+    shutil.copytree(settings.model_repository / name, tmp_path / name)
+    model = tmp_path / name / "1" / "model.onnx"
+    data = bytearray(model.read_bytes())
+    data[-1] ^= 1
+    model.write_bytes(data)
+    with pytest.raises(ConversionError, match="SHA-256"):
+        LocalTriton(tmp_path, [name], tmp_path / "run").start()
+
+
+def test_stack_leaves_no_process_and_no_shared_memory(settings, index, tmp_path):
+    triton = LocalTriton(settings.model_repository, ["centerface-192"], tmp_path).start()
+    family = triton.server.descendants()
+    assert len(family) > 1
+    assert triton.stop() == 0
+    assert not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    from deploy.local.triton import SHARED_MEMORY
+
+    assert not list(SHARED_MEMORY.glob(f"{triton.region}*"))
