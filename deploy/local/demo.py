@@ -27,29 +27,36 @@ from services.settings import Settings
 TILE_PX = 360
 
 
-def run(settings: Settings, out: Path, console: Console) -> list[Measured]:
-    """Starts the stack, anonymises the samples over HTTP, writes pictures and measurements into `out`, stops the stack.
+def run(settings: Settings, out: Path, console: Console) -> None:
+    """Starts a stack, shows the demo on it, and stops it.
 
     Raises:
-        AnonFacesError: a missing model or index, a stack that does not start, or a face that is still nearer to the
-            original than to its surrogate.
+        AnonFacesError: a missing model or index, or a stack that does not start.
+    """
+    sampler = GENERATORS[SAMPLER]
+    console.print("starting Triton and the service ...")
+    with LocalStack(settings, extra_models=(sampler.model, sampler.mapping)) as stack:
+        show(stack, settings, out, console)
+    console.print(f"pictures and faces.json are in [bold]{out}[/]; begin with contact-sheet.jpg", highlight=False)
+
+
+def show(stack: LocalStack, settings: Settings, out: Path, console: Console) -> None:
+    """Anonymises the samples over HTTP; writes pictures and faces.json into `out`, and prints a table.
+
+    Raises:
+        StackError: the service refused a sample, or a face is still nearer to the original than to its surrogate.
     """
     out.mkdir(parents=True, exist_ok=True)
     models = choose(settings.detector, settings.embedder, settings.generator)
     index = read_index(settings.index_path)
-    sampler = GENERATORS[SAMPLER]
-    console.print("starting Triton and the service ...")
-    with LocalStack(settings, extra_models=(sampler.model, sampler.mapping)) as stack:
-        rows = asyncio.run(_through(stack, settings, models, index, out, console))
+    rows = asyncio.run(_through(stack, settings, models, index, out, console))
     (out / "faces.json").write_text(json.dumps([row.as_dict() for row in rows], indent=1) + "\n")
     console.print(_table(rows, index))
-    console.print(f"pictures and faces.json are in [bold]{out}[/]; begin with contact-sheet.jpg", highlight=False)
     kept = [row for row in rows if not row.nearer_to_surrogate]
     if kept:
         raise StackError(
             f"{len(kept)} replaced faces are nearer to the original than to their surrogate; see faces.json"
         )
-    return rows
 
 
 async def _through(

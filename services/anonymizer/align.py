@@ -61,6 +61,17 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.nda
     return cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
+def shrink(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resizes `image uint8 [H, W, 3]` to a smaller (width, height) by area; halves first, which is far quicker."""
+    while (
+        image.shape[1] % 2 == 0 == image.shape[0] % 2
+        and image.shape[1] >= 2 * size[0]
+        and image.shape[0] >= 2 * size[1]
+    ):
+        image = cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
 def _shrink(
     image: np.ndarray, matrix: np.ndarray, size: tuple[int, int], scale: float
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -73,7 +84,7 @@ def _shrink(
     x1, y1 = np.clip(np.ceil(corners.max(axis=0) + margin), (x0 + 1, y0 + 1), (width, height)).astype(int)
     cut = image[y0:y1, x0:x1]
     small_size = (max(1, round((x1 - x0) * scale)), max(1, round((y1 - y0) * scale)))
-    small = cv2.resize(cut, small_size, interpolation=cv2.INTER_AREA)
+    small = shrink(cut, small_size)
     fx, fy = (x1 - x0) / small_size[0], (y1 - y0) / small_size[1]
     # pixel centres: x = x0 - 0.5 + fx * (u + 0.5)
     to_image = np.array([(fx, 0, x0 + 0.5 * fx - 0.5), (0, fy, y0 + 0.5 * fy - 0.5), (0, 0, 1)])

@@ -23,7 +23,7 @@ Image.MAX_IMAGE_PIXELS = None  # the limit is ours, from the settings, and is ch
 class Photo:
     """A photo as it came in, upright, without metadata."""
 
-    pixels: np.ndarray  # uint8 [H, W, 3] RGB, sRGB
+    pixels: np.ndarray  # uint8 [H, W, 3] RGB, sRGB, read-only
     format: PhotoFormat
     grey: bool  # it held no colour, and is written without
 
@@ -85,7 +85,7 @@ def _check(image: Image.Image, max_pixels: int, min_side_px: int) -> None:
 
 def _to_rgb(image: Image.Image) -> tuple[np.ndarray, bool]:
     profile = image.info.get("icc_profile")
-    image = ImageOps.exif_transpose(image)
+    ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith("I") or image.mode == "F":  # 16 bits a channel
         values = np.asarray(image, dtype=np.float64)
         image = Image.fromarray(np.clip(values / 257.0 + 0.5, 0, 255).astype(np.uint8), "L")
@@ -96,10 +96,11 @@ def _to_rgb(image: Image.Image) -> tuple[np.ndarray, bool]:
         alpha = image.getchannel("A")
     if profile and not grey:
         image = _to_srgb(image if image.mode == "CMYK" else image.convert("RGB"), profile)
-    image = image.convert("RGB")
+    if image.mode != "RGB":
+        image = image.convert("RGB")
     if alpha is not None:
         image = Image.composite(image, Image.new("RGB", image.size, "white"), alpha)
-    return np.array(image), grey
+    return np.asarray(image), grey  # not np.array, which takes longer than decoding did
 
 
 def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:

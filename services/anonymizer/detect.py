@@ -13,12 +13,12 @@ from math import ceil
 import cv2
 import numpy as np
 
-from services.anonymizer.align import FFHQ_LANDMARKS, misfit, similarity, warp
+from services.anonymizer.align import FFHQ_LANDMARKS, misfit, shrink, similarity, warp
 from services.anonymizer.models import Detector
 from services.anonymizer.triton import Triton
 
 SAME_CENTRE = 0.3  # two detections whose centres are nearer than this share of the larger side are one face
-SMALL_SHARE = 0.45  # unless one is this much smaller, and confirmed: a small face before a large one
+SMALL_SHARE = 0.45  # but not if one is this much smaller than the other
 CANDIDATE_SCORE = 0.25  # from here on a second look is worth its time
 CONFIRMED_SCORE = 0.5  # of the second look, where true faces nearly all have more than 0.8
 TILE_OVERLAP = 128  # pixels of input shared by neighbouring tiles
@@ -78,7 +78,7 @@ def _render(pixels: np.ndarray, view: _View, side: int) -> np.ndarray:
     part = pixels[y : y + ceil(view.height), x : x + ceil(view.width)]
     if view.scale < 1:
         size = (min(side, round(part.shape[1] * view.scale)), min(side, round(part.shape[0] * view.scale)))
-        part = cv2.resize(part, (max(1, size[0]), max(1, size[1])), interpolation=cv2.INTER_AREA)
+        part = shrink(part, (max(1, size[0]), max(1, size[1])))
     canvas = np.zeros((side, side, 3), np.uint8)
     canvas[: part.shape[0], : part.shape[1]] = part
     return canvas
@@ -122,7 +122,7 @@ async def detect(pixels: np.ndarray, triton: Triton, detector: Detector, min_sco
 async def _look(pixels: np.ndarray, views: list[_View], side: int, triton: Triton, detector: Detector) -> list[Face]:
     """One pass over some views of the photo."""
     height, width = pixels.shape[:2]
-    images = np.stack([_render(pixels, view, side) for view in views])
+    images = await asyncio.to_thread(lambda: np.stack([_render(pixels, view, side) for view in views]))
     answer = await triton.infer(detector.models[side], {"image": images}, "boxes", "scores", "landmarks")
     found: list[Face] = []
     for view, boxes, scores, points in zip(views, *answer, strict=True):
@@ -153,7 +153,7 @@ async def _look_again(pixels: np.ndarray, faces: list[Face], triton: Triton, det
         return []
     side = detector.look_px
     matrices = [_upright(face, side) for face in faces]
-    images = np.stack([warp(pixels, matrix, (side, side)) for matrix in matrices])
+    images = await asyncio.to_thread(lambda: np.stack([warp(pixels, m, (side, side)) for m in matrices]))
     _, scores, points = await triton.infer(detector.models[side], {"image": images}, "boxes", "scores", "landmarks")
     looked = []
     for face, matrix, candidates, found in zip(faces, matrices, scores, points, strict=True):
@@ -184,6 +184,10 @@ def _suppress(faces: list[Face]) -> list[Face]:
 
 
 def _same(face: Face, kept: Face) -> bool:
+    """Whether `face` may be dropped because `kept` stands for it."""
     apart = np.linalg.norm(face.landmarks.mean(axis=0) - kept.landmarks.mean(axis=0))
-    much_smaller = face.side < SMALL_SHARE * kept.side
-    return bool(apart < SAME_CENTRE * max(face.side, kept.side)) and not (much_smaller and face.confirmed)
+    if kept.side < SMALL_SHARE * face.side:
+        return False  # replacing the small one would leave most of the large one as it was
+    if face.side < SMALL_SHARE * kept.side and face.confirmed:
+        return False  # a small face before a large one
+    return bool(apart < SAME_CENTRE * max(face.side, kept.side))

@@ -1,5 +1,7 @@
 """chips -> embeddings."""
 
+import asyncio
+
 import numpy as np
 
 from services.anonymizer.align import cut_chips
@@ -18,6 +20,6 @@ async def embed(pixels: np.ndarray, landmarks: np.ndarray, triton: Triton, embed
     """
     if len(landmarks) == 0:
         return np.empty((0, embedder.dims), np.float32)
-    chips = cut_chips(pixels, landmarks, embedder.chip_px)
+    chips = await asyncio.to_thread(cut_chips, pixels, landmarks, embedder.chip_px)
     (embeddings,) = await triton.infer(embedder.model, {"chips": chips}, "embedding")
     return embeddings

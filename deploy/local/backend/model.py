@@ -63,6 +63,8 @@ class TritonPythonModel:
             self.session = onnxruntime.InferenceSession(path, _session_options(config), providers=providers)
         except Exception as refused:
             raise pb_utils.TritonModelException(f"onnxruntime cannot load {path}: {refused}") from refused
+        on_cpu = args["model_instance_kind"] != "GPU"
+        self.rows_per_run = int(_parameter(config, "cpu_rows_per_run", "0")) if on_cpu else 0
         self.outputs = [output.name for output in self.session.get_outputs()]
         pb_utils.Logger.log_info(
             f"{args['model_name']}: onnxruntime {onnxruntime.__version__}, {self.session.get_providers()}, "
@@ -75,7 +77,7 @@ class TritonPythonModel:
         counts = [len(next(iter(feed.values()))) for feed in feeds]
         joined = {name: np.concatenate([feed[name] for feed in feeds]) for name in feeds[0]}
         try:
-            results = self.session.run(self.outputs, joined if len(feeds) > 1 else feeds[0])
+            results = self._run(joined if len(feeds) > 1 else feeds[0], sum(counts))
         except Exception as failed:
             error = pb_utils.TritonError(f"onnxruntime: {failed}")
             return [pb_utils.InferenceResponse(error=error) for _ in requests]
@@ -90,6 +92,16 @@ class TritonPythonModel:
             ]
             responses.append(pb_utils.InferenceResponse(tensors))
         return responses
+
+    def _run(self, feed, rows):
+        step = self.rows_per_run or rows
+        if rows <= step:
+            return self.session.run(self.outputs, feed)
+        parts = [
+            self.session.run(self.outputs, {name: value[i : i + step] for name, value in feed.items()})
+            for i in range(0, rows, step)
+        ]
+        return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
     def finalize(self):
         self.session = None

@@ -1,0 +1,55 @@
+"""CenterFace with its maps decoded in the graph against the unchanged network, decoded cell by cell."""
+
+import numpy as np
+import pytest
+
+from conversion import centerface
+from conversion.parity import run_onnx, smooth_images
+
+TOLERANCE = 1e-4  # of scores, and of positions as a share of the picture
+
+
+@pytest.fixture(scope="module")
+def source(weights):
+    (path,) = weights("centerface").values()
+    return path
+
+
+@pytest.fixture(scope="module")
+def models(source):
+    return {size: centerface.build(source, size) for size in centerface.SIZES}
+
+
+@pytest.mark.parametrize("size", centerface.SIZES)
+def test_detections_in_a_real_photo_are_those_of_the_source(models, source, photo, size):
+    assert centerface.check(models[size], source, size, photo(size)).value <= TOLERANCE
+
+
+@pytest.mark.parametrize("size", [192, 512])
+def test_candidates_in_noise_are_those_of_the_source(models, source, size):
+    assert centerface.check(models[size], source, size, smooth_images(1, size, seed=41)[0]).value <= TOLERANCE
+
+
+@pytest.mark.parametrize("size", centerface.SIZES)
+def test_the_one_face_of_the_photo_is_found_where_it_is(models, photo, size):
+    boxes, scores, landmarks = (v[0] for v in run_onnx(models[size], image=photo(size)[None]))
+    assert scores[0] > 0.8
+    assert scores[1:].max() < 0.8 or np.abs(boxes[1] - boxes[0]).max() < size / 20
+    np.testing.assert_allclose(landmarks[0].mean(axis=0) / size, (0.435, 0.245), atol=0.04)
+
+
+@pytest.mark.parametrize("size", [192, 512])
+def test_candidates_come_best_first(models, photo, size):
+    scores = run_onnx(models[size], image=photo(size)[None])[1][0]
+    assert (np.diff(scores) <= 0).all()
+
+
+def test_picture_does_not_depend_on_the_batch(models, photo):
+    """Candidates of score 0 are in no order, so only those that could ever count are compared."""
+    pictures = np.stack([photo(192), smooth_images(1, 192, seed=42)[0]])
+    together = run_onnx(models[192], image=pictures)
+    for row, picture in enumerate(pictures):
+        alone = run_onnx(models[192], image=picture[None])
+        strong = alone[1][0] > 0.05
+        for a, b in zip(together, alone, strict=True):
+            np.testing.assert_allclose(a[row][strong], b[0][strong], atol=192 * TOLERANCE)

@@ -1,0 +1,420 @@
+"""An index is whole, unchanged and at least k strong, or it is not written and not read."""
+
+import errno
+import hashlib
+import io
+import json
+import shutil
+import stat
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services import files
+from services.anonymizer.models import choose
+from services.errors import IndexRefused
+from services.population import index as index_module
+from services.population.index import (
+    CROWDS,
+    ENROLMENT,
+    MANIFEST,
+    ClusterIndex,
+    Crowds,
+    Enrolment,
+    calibrate_threshold,
+    check_made_for,
+    read_index,
+    write_index,
+)
+
+MODELS = choose("centerface", "dlib-resnet", "mobile-stylegan-512")
+PROVENANCE = {
+    "detector": "centerface",
+    "embedder": "dlib-resnet",
+    "aligner": MODELS.embedder.aligner,
+    "generator": "mobile-stylegan-512",
+}
+FILES = (MANIFEST, CROWDS, ENROLMENT)
+
+
+@pytest.fixture(scope="module")
+def pristine(make_population, tmp_path_factory) -> Path:
+    """An index of three crowds of 3, 3 and 4; tests copy it."""
+    folder = tmp_path_factory.mktemp("pristine") / "town"
+    write_index(folder, *make_population(3, 3, 4), k=3, provenance=PROVENANCE)
+    return folder
+
+
+@pytest.fixture
+def folder(pristine, tmp_path) -> Path:
+    return Path(shutil.copytree(pristine, tmp_path / "town"))
+
+
+def reseal(folder: Path, **changes: object) -> None:
+    """What an attacker who knows the format does: all hashes and checksums made consistent again."""
+    manifest = json.loads((folder / MANIFEST).read_bytes())
+    hashes = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (CROWDS, ENROLMENT)}
+    manifest |= {"files": hashes, **changes}
+    manifest = {key: value for key, value in manifest.items() if value is not None}
+    (folder / MANIFEST).write_bytes(index_module._seal(manifest))
+
+
+def repack(path: Path, **changes: np.ndarray) -> None:
+    """Writes an archive again with other arrays in it."""
+    with np.load(path) as archive:
+        arrays = {**archive, **changes}
+    np.savez(path, **arrays)
+
+
+# --- written ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("part", ["crowds", "enrolment"])
+def test_what_is_written_is_read_back(make_population, tmp_path, part):
+    written = dict(zip(("crowds", "enrolment"), make_population(3, 4), strict=True))
+    write_index(tmp_path / "town", *written.values(), k=3, provenance=PROVENANCE)
+    found = getattr(read_index(tmp_path / "town"), part)
+    for name, values in vars(written[part]).items():
+        np.testing.assert_array_equal(getattr(found, name), values)
+
+
+def test_manifest_says_what_the_index_is(pristine):
+    manifest = read_index(pristine).manifest
+    told = {key: manifest[key] for key in ("name", "k", "crowds", "identities", "sizes", "provenance")}
+    sizes = [3, 3, 4]
+    assert told == {"name": "town", "k": 3, "crowds": 3, "identities": 10, "sizes": sizes, "provenance": PROVENANCE}
+
+
+def test_earlier_index_is_replaced(folder, make_population):
+    write_index(folder, *make_population(5, 6), k=5, provenance={})
+    assert read_index(folder).k == 5
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["town"]
+
+
+def test_enrolment_is_readable_by_its_owner_only(folder):
+    write_index(folder, *_arrays(folder), k=3, provenance={})
+    assert stat.S_IMODE((folder / ENROLMENT).stat().st_mode) == 0o600
+
+
+def _arrays(folder: Path) -> tuple[Crowds, Enrolment]:
+    found = read_index(folder)
+    return found.crowds, found.enrolment
+
+
+def test_version_depends_on_content_only(make_population, tmp_path, monkeypatch):
+    """Built twice, at different times and places, an index has the same version."""
+    first = write_index(tmp_path / "one", *make_population(3, 3), k=3, provenance=PROVENANCE)
+
+    class Later(index_module.datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return super().now(tz).replace(year=2099)
+
+    monkeypatch.setattr(index_module, "datetime", Later)
+    second = write_index(tmp_path / "two", *make_population(3, 3), k=3, provenance=PROVENANCE)
+    assert second.manifest["created"].startswith("2099")
+    assert first.version == second.version
+
+
+@pytest.mark.parametrize("change", ["k", "provenance", "people"])
+def test_version_changes_with_content(make_population, tmp_path, change):
+    arguments = {"k": 2 if change == "k" else 3, "provenance": {"seed": 1} if change == "provenance" else {}}
+    base = write_index(tmp_path / "one", *make_population(3, 3), k=3, provenance={})
+    other = write_index(tmp_path / "two", *make_population(3, 3, seed=change == "people"), **arguments)
+    assert base.version != other.version
+
+
+def test_published_crowds_hold_the_arrays_of_crowds_only(pristine):
+    with np.load(pristine / CROWDS) as archive:
+        assert set(archive.files) == set(Crowds.__dataclass_fields__)
+
+
+def test_no_enrolled_vector_is_in_the_published_crowds(pristine):
+    with zipfile.ZipFile(pristine / CROWDS) as archive:
+        published = b"".join(archive.read(name) for name in archive.namelist())
+    embeddings = read_index(pristine).enrolment.embeddings
+    assert all(row.tobytes() not in published for row in embeddings)
+    assert all(row[:2].tobytes() not in published for row in embeddings)
+
+
+def test_no_name_is_in_the_published_files(pristine):
+    for name in (CROWDS, MANIFEST):
+        assert b"person-" not in (pristine / name).read_bytes()
+
+
+# --- refused at writing -----------------------------------------------------------------------------------------
+
+
+def refused(crowds: Crowds, enrolment: Enrolment, k: int, folder: Path, says: str) -> None:
+    with pytest.raises(IndexRefused, match=says):
+        write_index(folder, crowds, enrolment, k, {})
+    assert not folder.exists()
+
+
+def test_crowd_below_k_is_refused(make_population, tmp_path):
+    refused(*make_population(3, 2, 4), 3, tmp_path / "town", "crowd 1 holds 2 distinct identities, below k = 3")
+
+
+def test_identity_enrolled_twice_does_not_count_twice(make_population, tmp_path):
+    crowds, enrolment = make_population(3, 3)
+    names = enrolment.identities.copy()
+    names[1] = names[0]
+    refused(crowds, replace(enrolment, identities=names), 3, tmp_path / "town", "more than once")
+
+
+def test_identity_in_two_crowds_is_refused(make_population, tmp_path):
+    crowds, enrolment = make_population(3, 3)
+    names = enrolment.identities.copy()
+    names[5] = names[0]
+    refused(crowds, replace(enrolment, identities=names), 3, tmp_path / "town", "more than once")
+
+
+@pytest.mark.parametrize("k", [1, 0, -3])
+def test_k_below_two_is_refused(make_population, tmp_path, k):
+    refused(*make_population(3, 3), k, tmp_path / "town", "hides nobody")
+
+
+def test_sizes_that_are_not_those_of_the_people_are_refused(make_population, tmp_path):
+    crowds, enrolment = make_population(3, 3)
+    refused(replace(crowds, sizes=np.array([3, 4])), enrolment, 3, tmp_path / "town", "sizes")
+
+
+def test_empty_index_is_refused(make_population, tmp_path):
+    crowds, enrolment = make_population(3)
+    empty = Crowds(**{name: values[:0] for name, values in vars(crowds).items()})
+    refused(empty, Enrolment(*(v[:0] for v in vars(enrolment).values())), 2, tmp_path / "town", "no crowds")
+
+
+@pytest.mark.parametrize("name", ["centroids", "surrogate_w", "surrogate_landmarks", "surrogate_embeddings"])
+def test_missing_row_of_a_crowd_is_refused(make_population, tmp_path, name):
+    crowds, enrolment = make_population(3, 3)
+    refused(replace(crowds, **{name: vars(crowds)[name][:1]}), enrolment, 3, tmp_path / "town", "different lengths")
+
+
+@pytest.mark.parametrize("crowd", [-1, 2])
+def test_crowd_that_does_not_exist_is_refused(make_population, tmp_path, crowd):
+    crowds, enrolment = make_population(3, 4)
+    members = enrolment.crowd.copy()
+    members[-1] = crowd
+    refused(crowds, replace(enrolment, crowd=members), 3, tmp_path / "town", "not in the index")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_refused(make_population, tmp_path, bad):
+    crowds, enrolment = make_population(3, 3)
+    latents = crowds.surrogate_w.copy()
+    latents[1, 2] = bad
+    refused(replace(crowds, surrogate_w=latents), enrolment, 3, tmp_path / "town", "not finite")
+
+
+def full_disk(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "no space left on device")
+
+
+@pytest.mark.parametrize("call", ["fsync", "rename"])
+def test_failed_write_leaves_nothing(make_population, tmp_path, monkeypatch, call):
+    monkeypatch.setattr(*((files.os, "fsync") if call == "fsync" else (Path, "rename")), full_disk)
+    with pytest.raises(OSError, match="no space"):
+        write_index(tmp_path / "town", *make_population(3, 3), k=3, provenance={})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("call", ["fsync", "rename"])
+def test_failed_write_keeps_the_earlier_index(folder, make_population, monkeypatch, call):
+    before = read_index(folder).version
+    with monkeypatch.context() as patch:
+        patch.setattr(*((files.os, "fsync") if call == "fsync" else (Path, "rename")), full_disk)
+        with pytest.raises(OSError, match="no space"):
+            write_index(folder, *make_population(5, 5), k=5, provenance={})
+    assert read_index(folder).version == before
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["town"]
+
+
+# --- refused at loading -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", FILES)
+@settings(max_examples=60)
+@given(data=st.data())
+def test_any_changed_byte_is_refused(pristine, tmp_path_factory, name, data):
+    folder = tmp_path_factory.mktemp("changed") / "town"
+    shutil.copytree(pristine, folder)
+    raw = bytearray((folder / name).read_bytes())
+    raw[data.draw(st.integers(0, len(raw) - 1))] ^= data.draw(st.integers(1, 255))
+    (folder / name).write_bytes(raw)
+    with pytest.raises(IndexRefused):
+        read_index(folder)
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    "change", [lambda b: b + b"\n", lambda b: b[:-1], lambda b: b""], ids=["longer", "shorter", "empty"]
+)
+def test_file_of_another_length_is_refused(folder, name, change):
+    (folder / name).write_bytes(change((folder / name).read_bytes()))
+    with pytest.raises(IndexRefused):
+        read_index(folder)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_missing_file_is_refused(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(IndexRefused, match=name):
+        read_index(folder)
+
+
+def test_no_index_at_all_says_how_to_make_one(tmp_path):
+    with pytest.raises(IndexRefused, match="anonfaces population demo"):
+        read_index(tmp_path / "nowhere")
+
+
+def test_reindented_manifest_is_refused(folder):
+    (folder / MANIFEST).write_text(json.dumps(json.loads((folder / MANIFEST).read_text()), indent=2, sort_keys=True))
+    with pytest.raises(IndexRefused, match="changed"):
+        read_index(folder)
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "{}", "3", '"text"', "{", "\ufeff{}"])
+def test_manifest_that_is_no_manifest_is_refused(folder, text):
+    (folder / MANIFEST).write_text(text)
+    with pytest.raises(IndexRefused):
+        read_index(folder)
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None])
+def test_other_format_version_is_refused(folder, version):
+    reseal(folder, format=version)
+    with pytest.raises(IndexRefused, match="format"):
+        read_index(folder)
+
+
+# --- a forger who makes every checksum right --------------------------------------------------------------------
+
+
+def test_unchanged_index_survives_resealing(folder):
+    """Shows that the refusals below are not for a wrong seal."""
+    reseal(folder)
+    assert read_index(folder).k == 3
+
+
+def test_forged_k_above_the_crowds_is_refused(folder):
+    reseal(folder, k=4)
+    with pytest.raises(IndexRefused, match="below k = 4"):
+        read_index(folder)
+
+
+def test_forged_sizes_are_refused(folder):
+    repack(folder / CROWDS, sizes=np.array([4, 4, 4]))
+    reseal(folder, k=4, sizes=[4, 4, 4], identities=12)
+    with pytest.raises(IndexRefused, match="below k = 4"):
+        read_index(folder)
+
+
+def test_forged_k_of_one_is_refused(folder):
+    reseal(folder, k=1)
+    with pytest.raises(IndexRefused, match="hides nobody"):
+        read_index(folder)
+
+
+def test_crowd_padded_with_a_repeated_identity_is_refused(folder):
+    enrolment = read_index(folder).enrolment
+    pad = {name: np.concatenate([values, values[:1]]) for name, values in vars(enrolment).items()}
+    repack(folder / ENROLMENT, **pad)
+    repack(folder / CROWDS, sizes=np.array([4, 3, 4]))
+    reseal(folder, sizes=[4, 3, 4], identities=11)
+    with pytest.raises(IndexRefused, match="more than once"):
+        read_index(folder)
+
+
+def test_member_removed_from_a_crowd_is_refused(folder):
+    enrolment = read_index(folder).enrolment
+    repack(folder / ENROLMENT, **{name: values[1:] for name, values in vars(enrolment).items()})
+    repack(folder / CROWDS, sizes=np.array([2, 3, 4]))
+    reseal(folder, sizes=[2, 3, 4], identities=9)
+    with pytest.raises(IndexRefused, match="below k = 3"):
+        read_index(folder)
+
+
+@pytest.mark.parametrize("key", ["k", "sizes", "identities", "files", "provenance", "identity_threshold"])
+def test_manifest_without_a_key_is_refused(folder, key):
+    reseal(folder, **{key: None})
+    with pytest.raises(IndexRefused):
+        read_index(folder)
+
+
+@pytest.mark.parametrize("name", [CROWDS, ENROLMENT])
+@pytest.mark.parametrize(
+    "data", [b"", b"PK\x03\x04 no archive", b"\x93NUMPY", b"text"], ids=["empty", "zip", "npy", "text"]
+)
+def test_file_that_is_no_archive_is_refused(folder, name, data):
+    (folder / name).write_bytes(data)
+    reseal(folder)
+    with pytest.raises(IndexRefused):
+        read_index(folder)
+
+
+class Exploit:
+    def __reduce__(self):
+        return pytest.fail, ("a pickle in the index was run",)
+
+
+def test_pickled_objects_are_refused_and_not_run(folder):
+    repack(folder / ENROLMENT, identities=np.array([Exploit()] * 10, dtype=object))
+    reseal(folder)
+    with pytest.raises(IndexRefused):
+        read_index(folder)
+
+
+@pytest.mark.parametrize("extra", ["embeddings", "identities"])
+def test_published_crowds_with_member_data_are_refused(folder, extra):
+    repack(folder / CROWDS, **{extra: getattr(read_index(folder).enrolment, extra)})
+    reseal(folder)
+    with pytest.raises(IndexRefused, match="arrays of a cluster index"):
+        read_index(folder)
+
+
+# --- used with the models it was made with ----------------------------------------------------------------------
+
+
+def test_index_made_with_the_served_models_is_accepted(pristine):
+    check_made_for(read_index(pristine), MODELS)
+
+
+@pytest.mark.parametrize("part", ["detector", "embedder", "aligner", "generator"])
+def test_index_made_with_another_model_is_refused(pristine, part):
+    found = read_index(pristine)
+    other = ClusterIndex(
+        {**found.manifest, "provenance": {**PROVENANCE, part: "another"}}, found.crowds, found.enrolment
+    )
+    with pytest.raises(IndexRefused, match=f"made with {part} 'another'"):
+        check_made_for(other, MODELS)
+
+
+# --- identity threshold -----------------------------------------------------------------------------------------
+
+
+def test_threshold_leaves_99_percent_without_a_nearer_neighbour():
+    """Compared with all distances computed one by one, across the block size of 1024."""
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(1100, 3)) * 3
+    nearest = [np.sort(np.linalg.norm(points - p, axis=1))[1] for p in points]
+    assert calibrate_threshold(points) == pytest.approx(np.percentile(nearest, 1), rel=0.01)
+
+
+def test_threshold_is_never_above_half():
+    assert calibrate_threshold(np.array([(0.0, 0.0), (10.0, 0.0), (0.0, 10.0)])) == 0.5
+
+
+def test_threshold_of_people_who_cannot_be_told_apart_is_zero():
+    assert calibrate_threshold(np.ones((5, 4), np.float32)) == 0.0
+
+
+def test_archives_hold_no_time_of_writing(pristine):
+    """Otherwise the version would change with the clock."""
+    with zipfile.ZipFile(io.BytesIO((pristine / CROWDS).read_bytes())) as archive:
+        assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}

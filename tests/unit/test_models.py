@@ -1,0 +1,43 @@
+"""The registry of models: names lead to rows, unknown names to an error that lists the known ones."""
+
+import pytest
+
+from services.anonymizer.models import DETECTORS, EMBEDDERS, GENERATORS, choose
+from services.errors import ConfigurationError
+
+KNOWN = {"detector": "centerface", "embedder": "dlib-resnet", "generator": "mobile-stylegan-1024"}
+
+
+def test_names_lead_to_their_rows():
+    models = choose(**KNOWN)
+    assert (models.detector, models.embedder, models.generator) == (
+        DETECTORS["centerface"],
+        EMBEDDERS["dlib-resnet"],
+        GENERATORS["mobile-stylegan-1024"],
+    )
+
+
+@pytest.mark.parametrize("kind", KNOWN)
+def test_unknown_name_is_refused_with_the_known_ones(kind):
+    with pytest.raises(ConfigurationError, match=f"no {kind} named 'nobody'; there are .*{KNOWN[kind]}"):
+        choose(**{**KNOWN, kind: "nobody"})
+
+
+@pytest.mark.parametrize("rows", [DETECTORS, EMBEDDERS, GENERATORS])
+def test_rows_are_kept_under_their_own_names(rows):
+    assert all(row.name == name for name, row in rows.items())
+
+
+def test_every_model_a_request_may_need_is_online():
+    assert set(choose(**KNOWN).online()) == {
+        "centerface-192",
+        "centerface-512",
+        "centerface-1024",
+        "dlib-resnet",
+        "mobile-stylegan-1024",
+    }
+
+
+@pytest.mark.parametrize("detector", DETECTORS.values(), ids=str)
+def test_second_look_has_a_model_of_its_size(detector):
+    assert detector.look_px in detector.models
