@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Literal
 
 import pooch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from services.errors import WeightsError
 from services.files import fsync_directory, sha256_of
@@ -69,7 +69,7 @@ class Weight(_Strict):
     restricted: bool
     terms: str
     source: Annotated[PypiSource | HttpsSource | PathSource, Field(discriminator="kind")]
-    files: dict[Annotated[str, Field(pattern=r"^[\w.+-]+$")], WeightFile]
+    files: dict[Annotated[str, Field(pattern=r"^\w[\w.+-]*$")], WeightFile]
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Catalogue:
         try:
             rows: list[dict[str, Any]] = tomllib.loads(catalogue.read_text())["weights"]
             self.weights = {row["name"]: Weight(**row) for row in rows}
-        except (tomllib.TOMLDecodeError, KeyError, ValidationError) as broken:
+        except (ValueError, KeyError, TypeError) as broken:
             raise WeightsError(f"{catalogue} is not a valid weights catalogue: {broken}") from broken
 
     def __getitem__(self, name: str) -> Weight:

@@ -157,22 +157,28 @@ def read_network(path: Path) -> DlibNetwork:
     Raises:
         ConversionError: not such a file, truncated, an unknown layer, or bytes left over.
     """
-    r = _Reader(path.read_bytes())
+    try:
+        return _read(path.name, _Reader(path.read_bytes()))
+    except (ValueError, OverflowError) as broken:  # shapes that do not add up, numbers beyond any float
+        raise ConversionError(f"{path.name} is not a dlib network: {broken}") from broken
+
+
+def _read(name: str, r: _Reader) -> DlibNetwork:
     if r.integer() != 1:
-        raise ConversionError(f"{path.name}: unknown version of the loss layer")
+        raise ConversionError(f"{name}: unknown version of the loss layer")
     loss = r.text()
     if loss == "loss_metric_2":
         r.skip_reals(2)
     elif loss != "loss_metric_":
-        raise ConversionError(f"{path.name}: loss layer {loss!r}; only metric-learning networks give embeddings")
+        raise ConversionError(f"{name}: loss layer {loss!r}; only metric-learning networks give embeddings")
     nesting = [r.integer()]
     while nesting[-1] != 3:
         if nesting[-1] not in (1, 2) or len(nesting) > 10_000:
-            raise ConversionError(f"{path.name}: not a dlib network (nesting {nesting[-1]} at offset {r.at})")
+            raise ConversionError(f"{name}: not a dlib network (nesting {nesting[-1]} at offset {r.at})")
         nesting.append(r.integer())
     kind = r.text()
     if kind != "input_rgb_image_sized":
-        raise ConversionError(f"{path.name}: input layer {kind!r}; only fixed-size RGB input is supported")
+        raise ConversionError(f"{name}: input layer {kind!r}; only fixed-size RGB input is supported")
     mean = (r.real(), r.real(), r.real())
     height, width = r.integers(2)
     layers = []
@@ -188,5 +194,5 @@ def read_network(path: Path) -> DlibNetwork:
         if step == 3:
             r.integer()  # sample expansion factor
     if r.at != len(r.data):
-        raise ConversionError(f"{path.name}: {len(r.data) - r.at} bytes left after the last layer")
+        raise ConversionError(f"{name}: {len(r.data) - r.at} bytes left after the last layer")
     return DlibNetwork(height, width, mean, layers)

@@ -47,6 +47,14 @@ class Synthesis:
     convolutions: list[Convolution]
 
 
+def _read(ir: Path) -> Any:
+    try:
+        return openvino.Core().read_model(ir)
+    except RuntimeError as refused:  # all that openvino raises
+        reason = str(refused).strip().splitlines()[-1]
+        raise ConversionError(f"{ir.name} is not an OpenVINO IR file: {reason}") from refused
+
+
 def _constant(value: Any) -> np.ndarray | None:
     node = value.get_source_output().get_node()
     return node.get_data() if node.get_type_name() == "Constant" else None
@@ -66,7 +74,7 @@ def read_synthesis(ir: Path) -> Synthesis:
     Raises:
         ConversionError: the file is not MobileStyleGAN's synthesis network.
     """
-    network = openvino.Core().read_model(ir)
+    network = _read(ir)
     modulations: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     convolutions: list[Convolution] = []
     start = None
@@ -237,7 +245,7 @@ def build_mapping(ir: Path) -> onnx.ModelProto:
     Raises:
         ConversionError: the file is not MobileStyleGAN's mapping network.
     """
-    network = openvino.Core().read_model(ir)
+    network = _read(ir)
     layers = [node for node in network.get_ordered_ops() if node.get_type_name() == "MatMul"]
     if len(layers) != 8:
         raise ConversionError(f"{ir.name} is not MobileStyleGAN's mapping network ({len(layers)} layers, not 8)")

@@ -72,6 +72,6 @@ def is_current(name: str, catalogue: Catalogue, repository: Path) -> bool:
             provenance = check_model(repository, model)
         except ConversionError:
             return False
-        if provenance["source_sha256"] != want or provenance["converter_version"] != CONVERTER_VERSION:
+        if provenance.get("source_sha256") != want or provenance.get("converter_version") != CONVERTER_VERSION:
             return False
     return True

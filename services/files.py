@@ -32,6 +32,23 @@ def write_durably(path: Path, data: bytes, mode: int = 0o644) -> None:
         os.fsync(stream.fileno())
 
 
+def _swap(fresh: Path, target: Path) -> None:
+    """Moves `fresh` to `target`; what was there comes back if that fails, and goes when it does not."""
+    if not target.exists():
+        fresh.rename(target)
+        return
+    old = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-old-"))
+    try:
+        target.rename(old / target.name)
+        try:
+            fresh.rename(target)
+        except BaseException:
+            (old / target.name).rename(target)
+            raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
+
+
 @contextmanager
 def replacing_directory(target: Path) -> Iterator[Path]:
     """A temporary folder that takes `target`'s place when the block ends well, and vanishes when it does not."""
@@ -41,13 +58,7 @@ def replacing_directory(target: Path) -> Iterator[Path]:
         yield scratch
         scratch.chmod(0o755)
         fsync_directory(scratch)
-        if target.exists():
-            old = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-old-"))
-            target.rename(old / target.name)
-            scratch.rename(target)
-            shutil.rmtree(old)
-        else:
-            scratch.rename(target)
+        _swap(scratch, target)
         fsync_directory(target.parent)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -24,13 +24,15 @@ def check_model(repository: Path, name: str) -> dict[str, Any]:
     try:
         provenance: dict[str, Any] = json.loads((folder / PROVENANCE).read_text())
         found = sha256_of(folder / "model.onnx")
+        if not isinstance(provenance, dict):
+            raise ValueError("not an object")
     except (OSError, ValueError) as missing:
         raise ConversionError(
-            f"model {name} is not in {repository} (or not whole); run `anonfaces models convert --all`"
+            f"model {name} is not in {repository} (or not whole); run `anonfaces models convert`"
         ) from missing
     if found != provenance.get("model_sha256"):
         raise ConversionError(
             f"{folder / 'model.onnx'} has SHA-256 {found}, its provenance says {provenance.get('model_sha256')}; "
-            "convert it again with `anonfaces models convert --all`"
+            "convert it again with `anonfaces models convert`"
         )
     return provenance

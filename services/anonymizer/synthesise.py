@@ -70,14 +70,15 @@ class Surrogates:
             del self._queue[: len(batch)]
             try:
                 images = await render(self._crowds.surrogate_w[batch], self._triton, self._generator)
+                surrogates = [self._keep(crowd, image) for crowd, image in zip(batch, images, strict=True)]
             except BaseException as failed:
                 for crowd in batch:
                     self._settle(crowd, failed)
                 if not isinstance(failed, Exception):
                     raise
             else:
-                for crowd, image in zip(batch, images, strict=True):
-                    self._settle(crowd, self._keep(crowd, image))
+                for surrogate in surrogates:
+                    self._settle(surrogate.crowd, surrogate)
 
     def _keep(self, crowd: int, image: np.ndarray) -> Surrogate:
         image = np.array(image)

@@ -8,13 +8,15 @@ operator.
 import hashlib
 import io
 import json
+import zipfile
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from services.anonymizer.models import Models
 from services.errors import IndexRefused
@@ -23,6 +25,36 @@ from services.files import replacing_directory, write_durably
 FORMAT = 1
 MAX_THRESHOLD = 0.5
 MANIFEST, CROWDS, ENROLMENT = "manifest.json", "crowds.npz", "enrolment.npz"
+
+
+# name: (kind of dtype, axes)
+CROWD_ARRAYS = {
+    "sizes": ("i", 1),
+    "centroids": ("f", 2),
+    "surrogate_w": ("f", 2),
+    "surrogate_landmarks": ("f", 3),
+    "surrogate_embeddings": ("f", 2),
+}
+ENROLMENT_ARRAYS = {"identities": ("U", 1), "embeddings": ("f", 2), "crowd": ("i", 1)}
+
+
+class Manifest(BaseModel):
+    """What `manifest.json` says; it says all of this and nothing else."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    format: int
+    name: str
+    version: str
+    created: str
+    k: int
+    crowds: int
+    identities: int
+    sizes: list[int]
+    identity_threshold: Annotated[float, Field(gt=0, le=MAX_THRESHOLD)]
+    files: dict[str, str]
+    provenance: dict[str, Any]
+    checksum: str
 
 
 @dataclass(frozen=True)
@@ -189,9 +221,9 @@ def read_index(folder: Path) -> ClusterIndex:
                 "the file was changed; restore it or build the index again"
             )
     try:
-        crowds = Crowds(**_unpack(raw[CROWDS]))
-        enrolment = Enrolment(**_unpack(raw[ENROLMENT]))
-    except (TypeError, ValueError, OSError) as broken:
+        crowds = Crowds(**_unpack(raw[CROWDS], CROWD_ARRAYS))
+        enrolment = Enrolment(**_unpack(raw[ENROLMENT], ENROLMENT_ARRAYS))
+    except (KeyError, TypeError, ValueError, OSError, EOFError, zipfile.BadZipFile) as broken:
         raise IndexRefused(f"{folder} does not hold the arrays of a cluster index: {broken}") from broken
     check_k(crowds, enrolment, int(manifest["k"]))
     if manifest["sizes"] != crowds.sizes.tolist() or manifest["identities"] != len(enrolment.identities):
@@ -230,9 +262,18 @@ def _read_manifest(folder: Path, data: bytes) -> dict[str, Any]:
         raise IndexRefused(f"{folder / MANIFEST} was changed or is not whole; restore it or build the index again")
     if manifest.get("format") != FORMAT:
         raise IndexRefused(f"{folder} has format {manifest.get('format')}; this version reads {FORMAT}")
-    return dict(manifest)
+    try:
+        return Manifest.model_validate(manifest).model_dump()
+    except ValidationError as broken:
+        first = broken.errors()[0]
+        raise IndexRefused(f"{folder / MANIFEST}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
-def _unpack(data: bytes) -> dict[str, np.ndarray]:
+def _unpack(data: bytes, expected: dict[str, tuple[str, int]]) -> dict[str, np.ndarray]:
+    """The arrays of an archive, each of the kind and number of axes it must have; nothing in it is executed."""
     with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+        arrays = {name: archive[name] for name in archive.files}
+    for name, (kind, axes) in expected.items():
+        if arrays[name].dtype.kind != kind or arrays[name].ndim != axes:
+            raise ValueError(f"{name} is {arrays[name].dtype} with {arrays[name].ndim} axes")
+    return arrays
