@@ -11,7 +11,6 @@ INFERENCE_SECONDS = Histogram(
     "anonfaces_inference_seconds", "Time of one Triton request as the service sees it", ["model"], buckets=_SECONDS
 )
 INFERENCE_ROWS = Counter("anonfaces_inference_rows_total", "Pictures, chips or latents answered by Triton", ["model"])
-TRITON_BUSY_SECONDS = Counter("anonfaces_triton_busy_seconds_total", "Time with a Triton request under way")
 TRITON_ERRORS = Counter("anonfaces_triton_errors_total", "Triton requests that failed or came too late", ["model"])
 REQUESTS = Counter("anonfaces_requests_total", "Requests by what became of them", ["endpoint", "outcome"])
 FACES = Counter("anonfaces_faces_total", "Faces by what became of them", ["outcome"])

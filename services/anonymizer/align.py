@@ -45,7 +45,7 @@ def misfit(source: np.ndarray, target: np.ndarray) -> float:
 
 
 def warp(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resamples `image` by a similarity, shrinking by area first where it shrinks, so that nothing aliases.
+    """Resamples `image` by a similarity; halves it first as often as it shrinks by two, so that nothing aliases.
 
     Args:
         image: uint8 [H, W, 3].
@@ -55,40 +55,42 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.nda
     Returns:
         uint8 [height, width, 3]; beyond the image its border is repeated.
     """
-    scale = scale_of(matrix)
-    if scale < 0.75:
-        image, matrix = _shrink(image, matrix, size, scale)
+    halvings = int(np.log2(1 / max(scale_of(matrix), 1e-6)))
+    if halvings > 0:
+        image, matrix = _halve(image, matrix, size, halvings)
     return cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
-def shrink(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resizes `image uint8 [H, W, 3]` to a smaller (width, height) by area; halves first, which is far quicker."""
-    while (
-        image.shape[1] % 2 == 0 == image.shape[0] % 2
-        and image.shape[1] >= 2 * size[0]
-        and image.shape[0] >= 2 * size[1]
-    ):
-        image = cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-
-
-def _shrink(
-    image: np.ndarray, matrix: np.ndarray, size: tuple[int, int], scale: float
+def _halve(
+    image: np.ndarray, matrix: np.ndarray, size: tuple[int, int], halvings: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cuts out what the result needs and shrinks it by area to about the result's resolution."""
+    """Cuts out what the result needs, halves it, and returns it with the similarity from there to the result."""
+    step = 2**halvings
     inverse = cv2.invertAffineTransform(matrix)
     corners = np.array([(0, 0), (size[0], 0), (0, size[1]), size]) @ inverse[:, :2].T + inverse[:, 2]
     height, width = image.shape[:2]
-    margin = 2 / scale
-    x0, y0 = np.clip(np.floor(corners.min(axis=0) - margin), 0, (width - 1, height - 1)).astype(int)
-    x1, y1 = np.clip(np.ceil(corners.max(axis=0) + margin), (x0 + 1, y0 + 1), (width, height)).astype(int)
-    cut = image[y0:y1, x0:x1]
-    small_size = (max(1, round((x1 - x0) * scale)), max(1, round((y1 - y0) * scale)))
-    small = shrink(cut, small_size)
-    fx, fy = (x1 - x0) / small_size[0], (y1 - y0) / small_size[1]
-    # pixel centres: x = x0 - 0.5 + fx * (u + 0.5)
-    to_image = np.array([(fx, 0, x0 + 0.5 * fx - 0.5), (0, fy, y0 + 0.5 * fy - 0.5), (0, 0, 1)])
-    return small, matrix @ to_image
+    low, high = np.floor(corners.min(axis=0)) - 2 * step, np.ceil(corners.max(axis=0)) + 2 * step
+    x0, y0 = np.clip(low, 0, (max(0, width - step), max(0, height - step))).astype(int)
+    x1, y1 = np.clip(high, (x0 + 1, y0 + 1), (width, height)).astype(int)
+    part = image[y0:y1, x0:x1]
+    missing = (-part.shape[0] % step, -part.shape[1] % step)
+    if any(missing):  # an odd rest, at the photo's edge or the cut's, where borders are repeated anyway
+        part = cv2.copyMakeBorder(part, 0, missing[0], 0, missing[1], cv2.BORDER_REPLICATE)
+    for _ in range(halvings):
+        part = cv2.resize(part, (part.shape[1] // 2, part.shape[0] // 2), interpolation=cv2.INTER_AREA)
+    # pixel centres: x = x0 - 0.5 + step * (u + 0.5)
+    to_image = np.array([(step, 0, x0 + 0.5 * step - 0.5), (0, step, y0 + 0.5 * step - 0.5), (0, 0, 1)])
+    return part, matrix @ to_image
+
+
+def shrink(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resizes `image uint8 [H, W, 3]` to a smaller (width, height), by `warp`'s rules."""
+    fx, fy = size[0] / image.shape[1], size[1] / image.shape[0]
+    halvings = int(np.log2(1 / max(fx, fy)))
+    for _ in range(halvings):
+        even = image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2]
+        image = cv2.resize(even, (even.shape[1] // 2, even.shape[0] // 2), interpolation=cv2.INTER_AREA)
+    return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
 
 
 def cut_chips(image: np.ndarray, landmarks: np.ndarray, side: int = 150) -> np.ndarray:

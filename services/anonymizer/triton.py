@@ -1,9 +1,7 @@
 """The only module that talks to Triton."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from time import perf_counter
+from collections.abc import Mapping
 
 import numpy as np
 from tritonclient.grpc import InferInput, InferRequestedOutput
@@ -28,7 +26,6 @@ class Triton:
     def __init__(self, url: str, timeout_s: float, max_batch: int = 8):
         self.url, self.timeout_s, self.max_batch = url, timeout_s, max_batch
         self._client = InferenceServerClient(url, channel_args=CHANNEL)
-        self._under_way, self._busy_since = 0, 0.0
 
     async def close(self) -> None:
         await self._client.close()
@@ -65,19 +62,6 @@ class Triton:
                 task.cancel()
         return [np.concatenate(column) if len(column) > 1 else column[0] for column in zip(*answers, strict=True)]
 
-    @contextmanager
-    def _busy(self) -> Iterator[None]:
-        """Adds up the time in which at least one request is under way; overlapping ones count once."""
-        if self._under_way == 0:
-            self._busy_since = perf_counter()
-        self._under_way += 1
-        try:
-            yield
-        finally:
-            self._under_way -= 1
-            if self._under_way == 0:
-                metrics.TRITON_BUSY_SECONDS.inc(perf_counter() - self._busy_since)
-
     async def _request(
         self, model: str, inputs: Mapping[str, np.ndarray], outputs: tuple[str, ...]
     ) -> list[np.ndarray]:
@@ -86,7 +70,7 @@ class Triton:
             tensors.append(InferInput(name, list(value.shape), np_to_triton_dtype(value.dtype)))
             tensors[-1].set_data_from_numpy(np.ascontiguousarray(value))
         wanted = [InferRequestedOutput(name) for name in outputs]
-        with self._busy(), metrics.INFERENCE_SECONDS.labels(model).time():
+        with metrics.INFERENCE_SECONDS.labels(model).time():
             try:
                 answer = await self._client.infer(model, tensors, outputs=wanted, client_timeout=self.timeout_s)
             except InferenceServerException as refused:
