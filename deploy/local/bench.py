@@ -21,7 +21,7 @@ from rich.table import Table
 from deploy.local.sample_photos import framed, paste, unseen_pictures
 from deploy.local.stack import LocalStack
 from services.anonymizer.encode import encode
-from services.anonymizer.models import GENERATORS, choose
+from services.anonymizer.models import GENERATORS
 from services.anonymizer.triton import Triton
 from services.population.demo import SAMPLER
 from services.provenance import check_model
@@ -38,7 +38,6 @@ class Sums:
 
     stages: dict[str, float]
     triton: dict[str, float]  # by model, inside Triton: queue and compute
-    requests: dict[str, float]  # by model
 
     def since(self, before: "Sums") -> "Sums":
         def difference(now: dict[str, float], then: dict[str, float]) -> dict[str, float]:
@@ -47,7 +46,6 @@ class Sums:
         return Sums(
             difference(self.stages, before.stages),
             difference(self.triton, before.triton),
-            difference(self.requests, before.requests),
         )
 
 
@@ -61,8 +59,7 @@ def read_sums(stack: LocalStack) -> Sums:
     with grpcclient.InferenceServerClient(stack.triton.url) as server:
         statistics = server.get_inference_statistics().model_stats
     inside = {model.name: model.inference_stats.success.ns / 1e9 for model in statistics}
-    requests = {model.name: float(model.inference_stats.success.count) for model in statistics}
-    return Sums(stages, inside, requests)
+    return Sums(stages, inside)
 
 
 async def _photos(stack: LocalStack, settings: Settings, count: int) -> list[bytes]:
@@ -115,7 +112,7 @@ def run(settings: Settings, out: Path, console: Console) -> dict[str, Any]:
         for concurrency in (1, 8):
             _, wall, faces = asyncio.run(_send(url, (photos * PER_CONCURRENCY)[:PER_CONCURRENCY], concurrency))
             rates[concurrency] = faces / wall
-    report = _report(settings, first, cached, spent, rates)
+    report = _report(first, cached, spent, rates)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(report, indent=1) + "\n")
     _print(report, console)
@@ -123,16 +120,10 @@ def run(settings: Settings, out: Path, console: Console) -> dict[str, Any]:
     return report
 
 
-def _report(
-    settings: Settings, first: list[float], cached: list[float], spent: Sums, rates: dict[int, float]
-) -> dict[str, Any]:
+def _report(first: list[float], cached: list[float], spent: Sums, rates: dict[int, float]) -> dict[str, Any]:
     whole = sum(cached) / len(cached)
     n = len(cached)
-    # The thumbnail is looked at while the detector looks at the whole photo: it adds no time, so it is left out.
-    look = choose(settings.detector, settings.embedder, settings.generator).detector
-    thumbnail = look.models[look.look_px]
-    beside = spent.triton[thumbnail] / max(1.0, spent.requests[thumbnail])
-    inside = sum(spent.triton.values()) / n - beside
+    inside = sum(spent.triton.values()) / n  # one request after the other, so their times add up
     stages = {name: 1000 * spent.stages.get(name, 0.0) / n for name in STAGES}
     stages["http and waiting"] = 1000 * whole - sum(stages.values())
     return {

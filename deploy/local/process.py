@@ -16,6 +16,13 @@ import psutil
 from services.errors import StackError
 
 PR_SET_PDEATHSIG = 1
+# A photo is a few megabytes, which glibc would map and unmap anew at each copy; page faults then cost more than the
+# copies do. So freed memory up to these sizes stays with the process.
+STEADY_HEAP = {
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
+    "MALLOC_TOP_PAD_": str(32 << 20),
+}
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -101,4 +108,4 @@ def wait_until(check: object, server: Server, timeout_s: float, what: str) -> No
 
 def child_environment(**extra: str) -> dict[str, str]:
     """This process's environment with `extra`, and this interpreter's folder first on PATH."""
-    return {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}", **extra}
+    return {**os.environ, **STEADY_HEAP, "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}", **extra}

@@ -1,8 +1,9 @@
-"""photo -> faces: the photo, a thumbnail for large faces, tiles for small ones; then a second look at each face.
+"""photo -> faces: the photo, with tiles for small ones; then a second look at each face, and at a thumbnail.
 
 CenterFace's boxes hold at any size, its landmarks only on faces of 60 to 200 pixels: on a face of 700 they are off by
 a tenth of it. The second look shows it each face upright at one size, so that landmarks, and with them chips and
-embeddings, do not depend on how large or how tilted a face is in its photo.
+embeddings, do not depend on how large or how tilted a face is in its photo. The thumbnail, in the same batch, is for
+faces too large for the first look.
 """
 
 import asyncio
@@ -23,6 +24,7 @@ CANDIDATE_SCORE = 0.25  # from here on a second look is worth its time
 CONFIRMED_SCORE = 0.5  # of the second look, where true faces nearly all have more than 0.8
 TILE_OVERLAP = 128  # pixels of input shared by neighbouring tiles
 EDGE = 4  # a box this near to a tile's inner edge is cut by it; the neighbour holds the whole face
+OUTPUTS = ("boxes", "scores", "landmarks")
 DOUBTFUL = 0.55  # landmarks that misfit a frontal face by more say nothing of its tilt
 BOX_HEIGHT = 0.74  # a detected box in FFHQ's alignment, as a share of the picture
 
@@ -110,30 +112,31 @@ async def detect(pixels: np.ndarray, triton: Triton, detector: Detector, min_sco
     sides = sorted(detector.models)
     side = next((s for s in sides if s >= max(width, height)), sides[-1])
     views = plan_views(width, height, side, min(1.0, detector.smallest_px / min_px))
-    looks = [_look(pixels, views, side, triton, detector)]
-    if side > detector.look_px:
-        thumbnail = plan_views(width, height, detector.look_px, 0)
-        looks.append(_look(pixels, thumbnail, detector.look_px, triton, detector))
-    found = [face for faces in await asyncio.gather(*looks) for face in faces]
-    looked = await _look_again(pixels, _suppress(found), triton, detector)
+    images = await asyncio.to_thread(lambda: np.stack([_render(pixels, view, side) for view in views]))
+    answer = await triton.infer(detector.models[side], {"image": images}, *OUTPUTS)
+    found = []
+    for view, boxes, scores, points in zip(views, *answer, strict=True):
+        found += _faces_of_view(view, boxes, scores, points, width, height)
+    found = _suppress(found)
+    thumbnail = plan_views(width, height, detector.look_px, 0)[0] if side > detector.look_px else None
+    looked, large = await _look_again(pixels, found, thumbnail, triton, detector)
+    missed = [face for face in _suppress(large) if not any(_same(face, other) for other in looked)]
+    if missed:
+        looked += (await _look_again(pixels, missed, None, triton, detector))[0]
     return _suppress([face for face in looked if face.score >= min_score])
 
 
-async def _look(pixels: np.ndarray, views: list[_View], side: int, triton: Triton, detector: Detector) -> list[Face]:
-    """One pass over some views of the photo."""
-    height, width = pixels.shape[:2]
-    images = await asyncio.to_thread(lambda: np.stack([_render(pixels, view, side) for view in views]))
-    answer = await triton.infer(detector.models[side], {"image": images}, "boxes", "scores", "landmarks")
-    found: list[Face] = []
-    for view, boxes, scores, points in zip(views, *answer, strict=True):
-        keep = scores >= CANDIDATE_SCORE
-        at = np.array([view.x, view.y], np.float32)
-        boxes = boxes[keep] / view.scale + np.tile(at, 2)
-        points = points[keep] / view.scale + at
-        whole = ~_cut_by_tile(boxes, view, width, height)
-        rows = zip(boxes[whole], points[whole], scores[keep][whole], strict=True)
-        found += [Face(box, five, float(score)) for box, five, score in rows]
-    return found
+def _faces_of_view(
+    view: _View, boxes: np.ndarray, scores: np.ndarray, points: np.ndarray, width: int, height: int
+) -> list[Face]:
+    """The candidates of one view, in pixels of the photo of that width and height."""
+    keep = scores >= CANDIDATE_SCORE
+    at = np.array([view.x, view.y], np.float32)
+    boxes = boxes[keep] / view.scale + np.tile(at, 2)
+    points = points[keep] / view.scale + at
+    whole = ~_cut_by_tile(boxes, view, width, height)
+    rows = zip(boxes[whole], points[whole], scores[keep][whole], strict=True)
+    return [Face(box, five, float(score)) for box, five, score in rows]
 
 
 def _upright(face: Face, side: int) -> np.ndarray:
@@ -147,27 +150,44 @@ def _upright(face: Face, side: int) -> np.ndarray:
     return np.column_stack([np.eye(2) * scale, np.array([side / 2, side * 0.56]) - scale * centre])
 
 
-async def _look_again(pixels: np.ndarray, faces: list[Face], triton: Triton, detector: Detector) -> list[Face]:
-    """Replaces each face's landmarks by those of the second look, where it confirms the face."""
-    if not faces:
-        return []
+async def _look_again(
+    pixels: np.ndarray, faces: list[Face], thumbnail: _View | None, triton: Triton, detector: Detector
+) -> tuple[list[Face], list[Face]]:
+    """The second look at each face, and the first look at a thumbnail of the photo, as one batch.
+
+    Returns:
+        The faces, their landmarks and scores replaced where the second look confirms them; and the thumbnail's faces.
+    """
     side = detector.look_px
     matrices = [_upright(face, side) for face in faces]
-    images = await asyncio.to_thread(lambda: np.stack([warp(pixels, m, (side, side)) for m in matrices]))
-    _, scores, points = await triton.infer(detector.models[side], {"image": images}, "boxes", "scores", "landmarks")
-    looked = []
-    for face, matrix, candidates, found in zip(faces, matrices, scores, points, strict=True):
-        expected = face.landmarks.mean(axis=0) @ matrix[:, :2].T + matrix[:, 2]
-        off = np.linalg.norm(found.mean(axis=1) - expected, axis=1)
-        near = np.where(off < side / 6, candidates, 0)
-        best = near.argmax()
-        face = replace(face, score=max(face.score, float(near[best])))
-        if near[best] >= CONFIRMED_SCORE:
-            inverse = cv2.invertAffineTransform(matrix)
-            landmarks = (found[best] @ inverse[:, :2].T + inverse[:, 2]).astype(np.float32)
-            face = replace(face, landmarks=landmarks, confirmed=True)
-        looked.append(face)
-    return looked
+
+    def render() -> np.ndarray:
+        first = [_render(pixels, thumbnail, side)] if thumbnail else []
+        return np.stack([*first, *(warp(pixels, matrix, (side, side)) for matrix in matrices)])
+
+    if not faces and thumbnail is None:
+        return [], []
+    images = await asyncio.to_thread(render)
+    rows = list(zip(*await triton.infer(detector.models[side], {"image": images}, *OUTPUTS), strict=True))
+    large = []
+    if thumbnail:
+        boxes, scores, points = rows.pop(0)
+        large = _faces_of_view(thumbnail, boxes, scores, points, pixels.shape[1], pixels.shape[0])
+    return [_confirm(face, m, row[1], row[2], side) for face, m, row in zip(faces, matrices, rows, strict=True)], large
+
+
+def _confirm(face: Face, matrix: np.ndarray, scores: np.ndarray, points: np.ndarray, side: int) -> Face:
+    """The face with what the second look found in its middle, if it found anything there."""
+    expected = face.landmarks.mean(axis=0) @ matrix[:, :2].T + matrix[:, 2]
+    off = np.linalg.norm(points.mean(axis=1) - expected, axis=1)
+    near = np.where(off < side / 6, scores, 0)
+    best = near.argmax()
+    face = replace(face, score=max(face.score, float(near[best])))
+    if near[best] < CONFIRMED_SCORE:
+        return face
+    inverse = cv2.invertAffineTransform(matrix)
+    landmarks = (points[best] @ inverse[:, :2].T + inverse[:, 2]).astype(np.float32)
+    return replace(face, landmarks=landmarks, confirmed=True)
 
 
 def _suppress(faces: list[Face]) -> list[Face]:
