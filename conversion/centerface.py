@@ -126,7 +126,10 @@ def check(model: onnx.ModelProto, weights: Path, size: int, image: np.ndarray | 
     answers = np.concatenate([boxes, landmarks.reshape(-1, 10)], axis=1)[: len(expected)]
     distance = np.abs(answers[:, None] - expected[None]).max(axis=2).min(axis=1)
     settled = scores[: len(expected)] > expected_scores[-1] + 1e-6  # ties at the cut may be cut differently
-    off = max(float(np.abs(scores[: len(expected)] - expected_scores).max()), float(distance[settled].max()) / size)
+    # np.max, not max: a NaN must come through
+    off = float(
+        np.max([np.abs(scores[: len(expected)] - expected_scores).max(), distance[settled].max(initial=0) / size])
+    )
     return Parity(
         reference=f"the source ONNX file, onnxruntime {onnxruntime.__version__}, decoded cell by cell",
         measure="largest difference of scores, and of boxes and landmarks as a share of the picture",

@@ -18,7 +18,7 @@ COMMANDS = typer.Typer(
 
 COMMANDS.command("anonymize")(anonymize)
 
-# A group whose packages are not installed is left out, and named in the help; the service image has no converters.
+# A group whose packages are not there is left out, and named in the help: a service needs no converters.
 GROUPS = {
     "models": ("conversion.cli", "convert"),
     "population": ("services.population.cli", "local"),
@@ -28,9 +28,10 @@ for _name, (_module, _extra) in GROUPS.items():
     try:
         COMMANDS.add_typer(import_module(_module).app, name=_name)
     except ModuleNotFoundError as missing:
-        if (missing.name or "").split(".")[0] in ("services", "conversion", "deploy"):
+        if (missing.name or "").split(".")[0] == "services":
             raise
-        COMMANDS.info.epilog = f"`{_name}` needs the extra `{_extra}` (no module {missing.name})."
+        note = f"`{_name}` needs the extra `{_extra}` (no module {missing.name})."
+        COMMANDS.info.epilog = f"{COMMANDS.info.epilog or ''} {note}".strip()
 
 
 def app() -> None:

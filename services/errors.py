@@ -122,6 +122,8 @@ class IndexRefused(AnonFacesError):
     """A cluster index does not add up: below k, changed, or made for other models."""
 
     code = "index_refused"
+    http_status = 503
+    grpc_status = grpc.StatusCode.UNAVAILABLE
 
 
 class StackError(AnonFacesError):

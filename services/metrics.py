@@ -1,6 +1,12 @@
 """Every metric of the service, named once. Labels come from fixed sets, so the number of series is bounded."""
 
-from prometheus_client import Counter, Gauge, Histogram
+import os
+
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import generate_latest as _generate
+from prometheus_client.multiprocess import MultiProcessCollector
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
@@ -21,3 +27,12 @@ SURROGATE_BYTES = Gauge(
 PHOTOS_IN_WORK = Gauge("anonfaces_photos_in_work", "Photos being worked on now", multiprocess_mode="livesum")
 INDEX_K = Gauge("anonfaces_index_k", "k of the cluster index that is served", multiprocess_mode="livemin")
 INDEX_CROWDS = Gauge("anonfaces_index_crowds", "Crowds of the cluster index", multiprocess_mode="livemin")
+
+
+def exposition() -> bytes:
+    """All metrics as Prometheus reads them, summed over the worker processes where there are several."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return _generate(REGISTRY)
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)
+    return _generate(registry)

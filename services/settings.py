@@ -38,6 +38,7 @@ class Settings(BaseSettings):
     # Limits, checked before a photo is decoded.
     max_body_bytes: int = Field(32 * 1024 * 1024, gt=0, description="largest request body")
     max_pixels: int = Field(40_000_000, gt=0, description="most pixels (width x height) of a photo")
+    max_side_px: int = Field(16_383, gt=0, le=16_383, description="longest side of a photo; WebP holds no more")
     min_side_px: int = Field(16, gt=0, description="shortest side of a photo")
     max_faces: int = Field(64, gt=0, description="most faces in one photo")
     request_timeout_s: float = Field(60.0, gt=0, description="longest time for one photo, waiting included")
@@ -52,7 +53,8 @@ class Settings(BaseSettings):
         None, gt=0, description="a face nearer than this to an enrolled embedding is that person; None: the index says"
     )
 
-    # Policies.
+    # Policies. A request may be stricter than these; laxer only if that is allowed here.
+    may_relax: bool = Field(False, description="requests may choose laxer policies than these settings")
     no_face: NoFacePolicy = Field("refuse", description="a photo without faces: refuse it, or pass it on re-encoded")
     stranger: StrangerPolicy = Field("assign", description="a face nobody enrolled: nearest crowd, mask, or refuse")
 

@@ -1,5 +1,6 @@
 """`anonfaces local`: the whole stack on this machine."""
 
+import contextlib
 import signal
 import time
 from pathlib import Path
@@ -21,14 +22,12 @@ console = Console()
 @app.command()
 def serve() -> None:
     """Starts Triton and the service, and keeps them running until Ctrl-C."""
-    stop = [False]
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        stop[0] = True
+        raise KeyboardInterrupt
 
-    with LocalStack(settings(), port=settings().port) as stack:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, on_signal)
+    signal.signal(signal.SIGTERM, on_signal)  # before anything is started, so that all of it is stopped
+    with contextlib.suppress(KeyboardInterrupt), LocalStack(settings(), port=settings().port) as stack:
         console.print(
             f"listening on [bold]{stack.url}[/] (Ctrl-C stops; logs in {stack.work / 'logs'})", highlight=False
         )
@@ -37,10 +36,9 @@ def serve() -> None:
             highlight=False,
             soft_wrap=True,
         )
-        while not stop[0]:
+        while True:
             stack.check_alive()
             time.sleep(0.5)
-        console.print("stopping ...")
 
 
 @app.command()

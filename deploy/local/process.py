@@ -87,6 +87,8 @@ class Server:
             with contextlib.suppress(psutil.NoSuchProcess):
                 member.kill()
         status = self.process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)  # those whose parent died before them
         psutil.wait_procs(family, timeout=5)
         return status
 

@@ -10,7 +10,7 @@ from deploy.local.process import Server, child_environment, free_port, wait_unti
 from deploy.local.triton import LocalTriton
 from services.anonymizer.models import choose
 from services.errors import StackError
-from services.population.index import check_made_for, read_index
+from services.population.index import check_built_with, check_made_for, read_index
 from services.settings import Settings
 
 SERVICE = "services.anonymizer.service:Anonymizer"
@@ -86,7 +86,8 @@ class LocalStack:
 
     def start(self) -> "LocalStack":
         """Starts both and waits until a real inference went through every model. Raises as their `start` do."""
-        read_index(self.settings.index_path)  # before minutes are spent on the rest
+        # before minutes are spent on the rest
+        check_built_with(read_index(self.settings.index_path), self.settings.model_repository)
         self.triton.start()
         try:
             self.service.start()

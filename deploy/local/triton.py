@@ -3,6 +3,7 @@
 import contextlib
 import shutil
 import sys
+import sysconfig
 from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,6 +26,23 @@ def _wheel() -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise ConfigurationError("the local Triton server needs the extra `local` (nvidia-pytriton); Linux x86-64 only")
     return Path(next(iter(spec.submodule_search_locations)))
+
+
+def _libpython_folder() -> Path:
+    """Where this interpreter's shared library is, which Triton's stub is linked to.
+
+    Raises:
+        ConfigurationError: this Python was built without one.
+    """
+    name = f"libpython{sys.version_info.major}.{sys.version_info.minor}.so.1.0"
+    places = [Path(sysconfig.get_config_var("LIBDIR") or "/usr/lib"), Path(sys.base_prefix) / "lib"]
+    for place in (*places, *Path("/usr/lib").glob("*-linux-gnu")):
+        if (place / name).is_file():
+            return place
+    raise ConfigurationError(
+        f"Triton's stub needs {name}, which this Python ({sys.base_prefix}) does not have; install it "
+        f"(Debian: {name.split('.so')[0]}) or use a Python built with --enable-shared"
+    )
 
 
 def build_backends(folder: Path) -> Path:
@@ -76,7 +94,8 @@ class LocalTriton:
             check_model(self.repository, model)
         backends = build_backends(self.work / f"backends-{self.grpc_port}")
         wheel = _wheel()
-        env = child_environment(LD_LIBRARY_PATH=str(wheel.parent / "nvidia_pytriton.libs"), OMP_NUM_THREADS="1")
+        libraries = f"{wheel.parent / 'nvidia_pytriton.libs'}:{_libpython_folder()}"
+        env = child_environment(LD_LIBRARY_PATH=libraries, OMP_NUM_THREADS="1")
         command = [
             str(wheel / "tritonserver" / "bin" / "tritonserver"),
             f"--model-repository={self.repository}",

@@ -36,7 +36,7 @@ class Photo:
         return int(self.pixels.shape[1])
 
 
-def decode(data: bytes, max_pixels: int, min_side_px: int = 1) -> Photo:
+def decode(data: bytes, max_pixels: int, min_side_px: int = 1, max_side_px: int = 16_383) -> Photo:
     """Reads one photo: EXIF orientation applied, colours brought to sRGB, transparency flattened onto white.
 
     Palette, grey, CMYK and 16-bit pictures become 8-bit RGB. Metadata is dropped with the file.
@@ -44,7 +44,7 @@ def decode(data: bytes, max_pixels: int, min_side_px: int = 1) -> Photo:
     Args:
         data: the file's bytes.
         max_pixels: most pixels (width x height), checked on the header before anything is decoded.
-        min_side_px: shortest side allowed.
+        min_side_px, max_side_px: shortest and longest side allowed.
 
     Raises:
         UnsupportedMediaType: not JPEG, PNG or WebP.
@@ -61,7 +61,7 @@ def decode(data: bytes, max_pixels: int, min_side_px: int = 1) -> Photo:
             raise UnsupportedMediaType(f"not an image that is accepted; {ACCEPTED}") from None
         except Exception as broken:  # a parser's many ways to fail on hostile headers
             raise BadPhoto(f"the image's header is corrupt ({type(broken).__name__}); {ACCEPTED}") from None
-        _check(image, max_pixels, min_side_px)
+        _check(image, max_pixels, min_side_px, max_side_px)
         source = cast(str, image.format)
         try:
             image.load()
@@ -73,10 +73,12 @@ def decode(data: bytes, max_pixels: int, min_side_px: int = 1) -> Photo:
     return Photo(pixels, _FORMATS[source], grey)
 
 
-def _check(image: Image.Image, max_pixels: int, min_side_px: int) -> None:
+def _check(image: Image.Image, max_pixels: int, min_side_px: int, max_side_px: int) -> None:
     width, height = image.size
     if width * height > max_pixels:
         raise PhotoTooLarge(f"{width} x {height} is {width * height:,} pixels; at most {max_pixels:,} are accepted")
+    if max(width, height) > max_side_px:
+        raise PhotoTooLarge(f"{width} x {height} is too long; the longer side may have {max_side_px:,} px at most")
     if min(width, height) < min_side_px:
         raise BadPhoto(f"{width} x {height} is too small; the shorter side must be at least {min_side_px} px")
     if image.format not in _STILL and getattr(image, "n_frames", 1) > 1:
@@ -87,8 +89,8 @@ def _to_rgb(image: Image.Image) -> tuple[np.ndarray, bool]:
     profile = image.info.get("icc_profile")
     ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith("I") or image.mode == "F":  # 16 bits a channel
-        values = np.asarray(image, dtype=np.float64)
-        image = Image.fromarray(np.clip(values / 257.0 + 0.5, 0, 255).astype(np.uint8), "L")
+        values = np.clip(np.asarray(image), 0, 65_535).astype(np.uint32)
+        image = Image.fromarray(((values + 128) // 257).astype(np.uint8), "L")
     grey = image.mode in ("1", "L", "LA")
     alpha = None
     if image.mode in ("LA", "PA", "RGBA", "RGBa", "La") or "transparency" in image.info:

@@ -17,11 +17,13 @@ import numpy as np
 from services.anonymizer.align import FFHQ_LANDMARKS, misfit, shrink, similarity, warp
 from services.anonymizer.models import Detector
 from services.anonymizer.triton import Triton
+from services.errors import TooManyFaces
 
 SAME_CENTRE = 0.3  # two detections whose centres are nearer than this share of the larger side are one face
 SMALL_SHARE = 0.45  # but not if one is this much smaller than the other
 CANDIDATE_SCORE = 0.25  # from here on a second look is worth its time
 CONFIRMED_SCORE = 0.5  # of the second look, where true faces nearly all have more than 0.8
+MAX_CANDIDATES = 512
 TILE_OVERLAP = 128  # pixels of input shared by neighbouring tiles
 EDGE = 4  # a box this near to a tile's inner edge is cut by it; the neighbour holds the whole face
 OUTPUTS = ("boxes", "scores", "landmarks")
@@ -42,6 +44,11 @@ class Face:
     def side(self) -> float:
         """The longer side of the box in pixels."""
         return float(max(self.box[2] - self.box[0], self.box[3] - self.box[1]))
+
+    @property
+    def centre(self) -> np.ndarray:
+        """The middle of the landmarks, float32 [2]."""
+        return self.landmarks.mean(axis=0)
 
 
 @dataclass(frozen=True)
@@ -106,6 +113,7 @@ async def detect(pixels: np.ndarray, triton: Triton, detector: Detector, min_sco
         min_px: faces with at least this many pixels are looked for; smaller ones may be found as well.
 
     Raises:
+        TooManyFaces: more than the detector can tell apart.
         ModelServerUnavailable, DeadlineExceeded: Triton's failures.
     """
     height, width = pixels.shape[:2]
@@ -118,9 +126,11 @@ async def detect(pixels: np.ndarray, triton: Triton, detector: Detector, min_sco
     for view, boxes, scores, points in zip(views, *answer, strict=True):
         found += _faces_of_view(view, boxes, scores, points, width, height)
     found = _suppress(found)
+    if len(found) > MAX_CANDIDATES:
+        raise TooManyFaces(f"{len(found)} places look like faces; at most {MAX_CANDIDATES} are looked at in one photo")
     thumbnail = plan_views(width, height, detector.look_px, 0)[0] if side > detector.look_px else None
     looked, large = await _look_again(pixels, found, thumbnail, triton, detector)
-    missed = [face for face in _suppress(large) if not any(_same(face, other) for other in looked)]
+    missed = [face for face in _suppress(large) if not _known(face, looked)]
     if missed:
         looked += (await _look_again(pixels, missed, None, triton, detector))[0]
     return _suppress([face for face in looked if face.score >= min_score])
@@ -131,6 +141,8 @@ def _faces_of_view(
 ) -> list[Face]:
     """The candidates of one view, in pixels of the photo of that width and height."""
     keep = scores >= CANDIDATE_SCORE
+    if keep.all():
+        raise TooManyFaces(f"more than {len(keep)} faces in one part of the photo; send it in smaller parts")
     at = np.array([view.x, view.y], np.float32)
     boxes = boxes[keep] / view.scale + np.tile(at, 2)
     points = points[keep] / view.scale + at
@@ -178,7 +190,7 @@ async def _look_again(
 
 def _confirm(face: Face, matrix: np.ndarray, scores: np.ndarray, points: np.ndarray, side: int) -> Face:
     """The face with what the second look found in its middle, if it found anything there."""
-    expected = face.landmarks.mean(axis=0) @ matrix[:, :2].T + matrix[:, 2]
+    expected = face.centre @ matrix[:, :2].T + matrix[:, 2]
     off = np.linalg.norm(points.mean(axis=1) - expected, axis=1)
     near = np.where(off < side / 6, scores, 0)
     best = near.argmax()
@@ -198,16 +210,19 @@ def _suppress(faces: list[Face]) -> list[Face]:
     """
     kept: list[Face] = []
     for face in sorted(faces, key=lambda f: (-f.confirmed, -f.score)):
-        if not any(_same(face, other) for other in kept):
+        if not _known(face, kept):
             kept.append(face)
     return kept
 
 
-def _same(face: Face, kept: Face) -> bool:
-    """Whether `face` may be dropped because `kept` stands for it."""
-    apart = np.linalg.norm(face.landmarks.mean(axis=0) - kept.landmarks.mean(axis=0))
-    if kept.side < SMALL_SHARE * face.side:
-        return False  # replacing the small one would leave most of the large one as it was
-    if face.side < SMALL_SHARE * kept.side and face.confirmed:
-        return False  # a small face before a large one
-    return bool(apart < SAME_CENTRE * max(face.side, kept.side))
+def _known(face: Face, kept: list[Face]) -> bool:
+    """Whether `face` may be dropped because one of `kept` stands for it."""
+    if not kept:
+        return False
+    centres = np.array([other.centre for other in kept])
+    sides = np.array([other.side for other in kept])
+    near = np.linalg.norm(centres - face.centre, axis=1) < SAME_CENTRE * np.maximum(sides, face.side)
+    near &= sides >= SMALL_SHARE * face.side  # replacing a small one would leave most of a large one as it was
+    if face.confirmed:
+        near &= face.side >= SMALL_SHARE * sides  # a small face before a large one
+    return bool(near.any())

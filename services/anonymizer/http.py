@@ -9,7 +9,10 @@ from fastapi import Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services import metrics
@@ -27,7 +30,7 @@ from services.errors import (
 )
 from services.settings import NoFacePolicy, Settings, StrangerPolicy
 
-PUBLIC = ("/v1/", "/livez", "/readyz", "/healthz", "/metrics")
+HEALTH = {"/livez", "/readyz", "/healthz"}
 BODY_TYPES = {"", "application/octet-stream", "image/jpeg", "image/jpg", "image/png", "image/webp"}
 T = TypeVar("T")
 
@@ -98,16 +101,19 @@ async def _read_form(request: Request, limit: int) -> bytes:
         await form.close()
 
 
-async def _work(service: Serving, endpoint: str, photo: Callable[[], Awaitable[T]]) -> T:
-    """Runs one request within its time and a free slot, and counts what became of it."""
+async def _work(service: Serving, endpoint: str, request: Request, photo: Callable[[bytes], Awaitable[T]]) -> T:
+    """Reads one photo and works on it, within its time; a slot is held while it is worked on, not while it uploads."""
     outcome = "internal"
     try:
-        async with asyncio.timeout(service.settings.request_timeout_s), service.slots:
-            metrics.PHOTOS_IN_WORK.inc()
-            try:
-                result = await photo()
-            finally:
-                metrics.PHOTOS_IN_WORK.dec()
+        async with asyncio.timeout(service.settings.request_timeout_s):
+            data = await read_photo(request, service.settings.max_body_bytes)
+            async with service.slots:
+                metrics.PHOTOS_IN_WORK.inc()
+                try:
+                    await service.readiness.admit()
+                    result = await photo(data)
+                finally:
+                    metrics.PHOTOS_IN_WORK.dec()
         outcome = "ok"
         return result
     except TimeoutError:
@@ -119,11 +125,26 @@ async def _work(service: Serving, endpoint: str, photo: Callable[[], Awaitable[T
         if isinstance(error, ModelServerUnavailable | DeadlineExceeded):
             service.readiness.doubted()
         raise
-    except asyncio.CancelledError:
+    except (asyncio.CancelledError, ClientDisconnect):
         outcome = "cancelled"
         raise
     finally:
         metrics.REQUESTS.labels(endpoint, outcome).inc()
+
+
+def _allowed(service: Serving, name: str, asked: T | None, laxest_first: tuple[T, ...]) -> T | None:
+    """A policy as the request may choose it.
+
+    Raises:
+        BadRequest: it is laxer than the service's, and the operator has not allowed that.
+    """
+    policy = getattr(service.settings, name)
+    if asked is None or service.settings.may_relax or laxest_first.index(asked) >= laxest_first.index(policy):
+        return asked
+    raise BadRequest(
+        f"{name}={asked} is laxer than this service's policy, {policy}; its operator can allow that "
+        "(ANONFACES_MAY_RELAX) or change the policy"
+    )
 
 
 def _index_headers(service: Serving) -> dict[str, str]:
@@ -149,13 +170,12 @@ async def anonymize(
     Headers count the faces: `X-AnonFACES-Faces` = `-Enrolled` + `-Strangers` + `-Masked`. k holds for enrolled people.
     """
 
-    async def work() -> Any:
-        data = await read_photo(request, service.settings.max_body_bytes)
-        return await service.pipeline.anonymise(data, Options(format, no_face, stranger))
-
-    done = await _work(service, "anonymize", work)
-    if done.count("enrolled") + done.count("stranger"):
-        service.readiness.proved()
+    options = Options(
+        output=format,
+        no_face=_allowed(service, "no_face", no_face, ("pass", "refuse")),
+        stranger=_allowed(service, "stranger", stranger, ("assign", "mask", "refuse")),
+    )
+    done = await _work(service, "anonymize", request, lambda data: service.pipeline.anonymise(data, options))
     counts = {
         "X-AnonFACES-Faces": str(len(done.faces)),
         "X-AnonFACES-Enrolled": str(done.count("enrolled")),
@@ -172,10 +192,7 @@ async def anonymize(
 async def inspect(request: Request, service: Service) -> JSONResponse:
     """What `anonymize` sees in a photo: boxes, landmarks, scores, crowds and distances; no embedding, no identity."""
 
-    async def work() -> Any:
-        return await service.pipeline.inspect(await read_photo(request, service.settings.max_body_bytes))
-
-    photo, faces = await _work(service, "inspect", work)
+    photo, faces = await _work(service, "inspect", request, service.pipeline.inspect)
     index = service.pipeline.index
     body = {
         "width": photo.width,
@@ -222,20 +239,36 @@ async def _bad_option(request: Request, error: RequestValidationError) -> JSONRe
     return _error(BadRequest.http_status, BadRequest.code, f"{name}: {first['msg']}")
 
 
+@api.exception_handler(HTTPException)
+async def _no_such_thing(request: Request, error: HTTPException) -> JSONResponse:
+    return _error(error.status_code, "not_found" if error.status_code == 404 else BadRequest.code, str(error.detail))
+
+
+@api.exception_handler(ClientDisconnect)
+async def _client_gone(request: Request, error: ClientDisconnect) -> JSONResponse:
+    return _error(BadRequest.http_status, BadRequest.code, "the client went away before the photo was whole")
+
+
 @api.exception_handler(Exception)
 async def _unknown_error(request: Request, error: Exception) -> JSONResponse:
     return _error(500, AnonFacesError.code, "an internal error; nothing of the photo was kept or returned")
 
 
 class OnlyPublicPaths:
-    """Hides everything BentoML serves beside the API: its stock page loads third-party scripts."""
+    """Hides everything BentoML serves beside the API: its stock page loads third-party scripts.
+
+    /metrics is answered here: BentoML's own metrics have a series for every path anybody asks for.
+    """
 
     def __init__(self, app: ASGIApp):
         self.app = app
+        self.public = HEALTH | {f"/v1{route.path}" for route in api.routes if isinstance(route, Route)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not scope["path"].startswith(PUBLIC):
-            response = _error(404, "not_found", "no such path; see /v1/openapi.json")
+        if scope["type"] == "http" and scope["path"] == "/metrics":
+            response = Response(await asyncio.to_thread(metrics.exposition), media_type=metrics.CONTENT_TYPE)
             await response(scope, receive, send)
-            return
-        await self.app(scope, receive, send)
+        elif scope["type"] == "http" and scope["path"] not in self.public:
+            await _error(404, "not_found", "no such path; see /v1/openapi.json")(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)

@@ -13,7 +13,7 @@ class Assignment:
 
     crowd: int
     enrolled: bool  # False: a stranger, for whom no k is claimed
-    distance: float  # of the embedding to the enrolled vector, or of a stranger's to the centroid
+    distance: float  # of the embedding to the crowd's centroid; never to an enrolled vector, which it would give away
     crowd_size: int  # distinct identities
 
 
@@ -43,6 +43,6 @@ def look_up(embeddings: np.ndarray, index: ClusterIndex, threshold: float) -> li
         person = int(people.argmin()) if len(people) else -1
         enrolled = person >= 0 and people[person] <= threshold**2
         crowd = int(index.enrolment.crowd[person]) if enrolled else int(crowds.argmin())
-        distance = float(np.sqrt(people[person] if enrolled else crowds[crowd]))
+        distance = float(np.sqrt(crowds[crowd]))
         assignments.append(Assignment(crowd, bool(enrolled), distance, int(index.crowds.sizes[crowd])))
     return assignments

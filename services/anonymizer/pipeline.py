@@ -109,13 +109,15 @@ class Pipeline:
         return Anonymised(result, form, faces)
 
     async def inspect(self, data: bytes) -> tuple[Photo, list[Seen]]:
-        """What `anonymise` would do to each face, without doing it. Raises what it would, but for policies."""
+        """What `anonymise` would do to each face, without doing it. Refuses no photo by policy."""
         photo = await self._decode(data)
-        return photo, await self._see(photo, Options(no_face="pass", stranger="assign"))
+        strangers: StrangerPolicy = "mask" if self.settings.stranger == "mask" else "assign"
+        return photo, await self._see(photo, Options(no_face="pass", stranger=strangers))
 
     async def _decode(self, data: bytes) -> Photo:
         with _stage("decode"):
-            return await asyncio.to_thread(decode, data, self.settings.max_pixels, self.settings.min_side_px)
+            s = self.settings
+            return await asyncio.to_thread(decode, data, s.max_pixels, s.min_side_px, s.max_side_px)
 
     async def _see(self, photo: Photo, options: Options) -> list[Seen]:
         """detect -> align, embed -> look up, then the policies."""

@@ -1,5 +1,6 @@
 """Is the pipeline able to serve? Answered by real inferences through every model, not by the server's own health."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
@@ -43,22 +44,26 @@ async def check_models(index: ClusterIndex, models: Models, triton: Triton) -> N
 
 
 class Readiness:
-    """Remembers a success for `ttl_s`; a failure is asked about again at once."""
+    """Remembers a success for `ttl_s`. Nothing but the check itself proves readiness: a request may use a part only."""
 
     def __init__(self, check: Callable[[], Awaitable[None]], ttl_s: float):
         self._check, self._ttl_s = check, ttl_s
         self._proved = -np.inf
-
-    def proved(self) -> None:
-        """A request has just used the models with success."""
-        self._proved = time.monotonic()
+        self._one_at_a_time = asyncio.Lock()
 
     def doubted(self) -> None:
-        """A request has just failed in the models."""
+        """A request has just failed in the models: another server may be there now, with other models."""
         self._proved = -np.inf
 
     async def require(self) -> None:
-        """Returns if the models worked within `ttl_s`, else asks them. Raises what the check raises."""
-        if time.monotonic() - self._proved > self._ttl_s:
-            await self._check()
-            self.proved()
+        """Returns if the check passed within `ttl_s`, else runs it. Raises what the check raises."""
+        async with self._one_at_a_time:
+            if time.monotonic() - self._proved > self._ttl_s:
+                self._proved = -np.inf
+                await self._check()
+                self._proved = time.monotonic()
+
+    async def admit(self) -> None:
+        """Lets a request pass if the check has passed since the last failure, however long ago; else runs it."""
+        if self._proved == -np.inf:
+            await self.require()

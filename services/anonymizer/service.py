@@ -34,7 +34,12 @@ def _refuse_to_start(reason: AnonFacesError) -> NoReturn:
     os._exit(1)
 
 
-@bentoml.service(name="anonfaces", workers=1, traffic={"timeout": settings().request_timeout_s + GRACE_S})
+@bentoml.service(
+    name="anonfaces",
+    workers=1,
+    traffic={"timeout": settings().request_timeout_s + GRACE_S},
+    metrics={"enabled": False},  # ours are at /metrics, see http.py
+)
 @bentoml.asgi_app(api, path="/v1")
 class Anonymizer:
     """Loads the cluster index, connects to Triton, and serves the pipeline of `pipeline.py`."""

@@ -85,5 +85,10 @@ class Triton:
         values = [answer.as_numpy(name) for name in outputs]
         if any(value is None for value in values):
             raise ModelServerUnavailable(f"model {model} answered without {', '.join(outputs)}; check its version")
+        if any(value.dtype.kind == "f" and not np.isfinite(value).all() for value in values):
+            metrics.TRITON_ERRORS.labels(model).inc()
+            raise ModelServerUnavailable(
+                f"model {model} answered with values that are not numbers; check its conversion"
+            )
         metrics.INFERENCE_ROWS.labels(model).inc(len(values[0]))
         return values

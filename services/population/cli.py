@@ -12,9 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from deploy.local.triton import LocalTriton
 from services.anonymizer.models import GENERATORS, choose
 from services.anonymizer.triton import Triton
-from services.errors import IndexRefused
+from services.errors import ConversionError, IndexRefused
 from services.population import demo as synthetic
-from services.population.index import ClusterIndex, read_index
+from services.population.index import ClusterIndex, check_built_with, read_index
 from services.provenance import check_model
 from services.settings import settings
 
@@ -34,11 +34,11 @@ def demo(
     seed: Annotated[int, typer.Option(help="the same seed samples the same people")] = 7,
     algorithm: Annotated[str, typer.Option(help="how people are partitioned")] = "mdav",
     name: Annotated[str, typer.Option(help="name of the index, below the home folder")] = "demo",
-    missing: Annotated[bool, typer.Option(help="do nothing if a valid index of that name is there")] = False,
+    missing: Annotated[bool, typer.Option(help="do nothing if that very index is there already")] = False,
 ) -> None:
     """Samples synthetic people, partitions them, and writes a cluster index to serve."""
     folder = settings().home / "indexes" / name
-    if missing and _is_valid(folder):
+    if missing and _is_current(folder, people, k, seed):
         console.print(f"{folder}: already there")
         return
     index = asyncio.run(_build(people, k, seed, algorithm, folder))
@@ -51,12 +51,15 @@ def demo(
     )
 
 
-def _is_valid(folder: Path) -> bool:
+def _is_current(folder: Path, people: int, k: int, seed: int) -> bool:
+    """Whether a valid index of that population is there, built with the models of the repository."""
     try:
-        read_index(folder)
-    except IndexRefused:
+        index = read_index(folder)
+        check_built_with(index, settings().model_repository)
+    except (IndexRefused, ConversionError):
         return False
-    return True
+    found = (len(index.enrolment.identities), index.k, index.manifest["provenance"].get("seed"))
+    return found == (people, k, seed)
 
 
 async def _build(people: int, k: int, seed: int, algorithm: str, folder: Path) -> ClusterIndex:

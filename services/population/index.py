@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from services.anonymizer.models import Models
 from services.errors import IndexRefused
 from services.files import replacing_directory, write_durably
+from services.provenance import check_model
 
 FORMAT = 1
 MAX_THRESHOLD = 0.5
@@ -113,6 +114,9 @@ def check_k(crowds: Crowds, enrolment: Enrolment, k: int) -> None:
         raise IndexRefused("the index has no crowds, or arrays of different lengths")
     if not len(enrolment.identities) == len(enrolment.embeddings) == len(enrolment.crowd):
         raise IndexRefused("the enrolment has arrays of different lengths")
+    dims = {values.shape[1] for values in (crowds.centroids, crowds.surrogate_embeddings, enrolment.embeddings)}
+    if len(dims) != 1 or crowds.surrogate_landmarks.shape[1:] != (5, 2):
+        raise IndexRefused("the index holds embeddings of different lengths, or landmarks that are not five points")
     if len(enrolment.crowd) and not 0 <= enrolment.crowd.min() <= enrolment.crowd.max() < m:
         raise IndexRefused("the enrolment names a crowd that is not in the index")
     repeated = [name for name, times in Counter(enrolment.identities.tolist()).items() if times > 1]
@@ -176,6 +180,9 @@ def write_index(folder: Path, crowds: Crowds, enrolment: Enrolment, k: int, prov
         OSError: no room or no permission; nothing is left behind.
     """
     check_k(crowds, enrolment, k)
+    threshold = calibrate_threshold(enrolment.embeddings)
+    if threshold <= 0:
+        raise IndexRefused("identities share one embedding: are they one person? A face could not be told apart")
     files = {CROWDS: _pack(crowds), ENROLMENT: _pack(enrolment)}
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     version = hashlib.sha256(json.dumps([k, hashes, provenance], sort_keys=True).encode()).hexdigest()[:12]
@@ -188,7 +195,7 @@ def write_index(folder: Path, crowds: Crowds, enrolment: Enrolment, k: int, prov
         "crowds": len(crowds.sizes),
         "identities": len(enrolment.identities),
         "sizes": crowds.sizes.tolist(),
-        "identity_threshold": calibrate_threshold(enrolment.embeddings),
+        "identity_threshold": threshold,
         "files": hashes,
         "provenance": provenance,
     }
@@ -237,6 +244,13 @@ def check_made_for(index: ClusterIndex, models: Models) -> None:
     Raises:
         IndexRefused: names both.
     """
+    if (
+        index.crowds.centroids.shape[1] != models.embedder.dims
+        or index.crowds.surrogate_w.shape[1] != models.generator.w_dims
+    ):
+        raise IndexRefused(
+            f"index {index.manifest['name']} holds embeddings or latents of other lengths than the models'"
+        )
     provenance = index.manifest["provenance"]
     served = {
         "detector": models.detector.name,
@@ -249,6 +263,21 @@ def check_made_for(index: ClusterIndex, models: Models) -> None:
             raise IndexRefused(
                 f"index {index.manifest['name']} was made with {part} {provenance.get(part)!r}, the service uses "
                 f"{name!r}; change the setting or build the index again"
+            )
+
+
+def check_built_with(index: ClusterIndex, repository: Path) -> None:
+    """Refuses an index that was built with other model files than those in a repository.
+
+    Raises:
+        IndexRefused: a model's hash differs.
+        ConversionError: a model is not in the repository, or was changed.
+    """
+    for name, built_with in index.manifest["provenance"].get("models_sha256", {}).items():
+        if check_model(repository, name)["model_sha256"] != built_with:
+            raise IndexRefused(
+                f"index {index.manifest['name']} was built with another {name} than the repository holds; build it "
+                "again with `anonfaces population demo`, or convert the models it was built with"
             )
 
 

@@ -113,8 +113,8 @@ def test_second_photo_of_a_crowd_runs_no_generator(http, astronaut, astronaut_jp
     rendered = 'anonfaces_inference_rows_total{model="mobile-stylegan-1024"}'
     hits = 'anonfaces_surrogate_lookups_total{result="hit"}'
     before, hits_before = metric(http, rendered), metric(http, hits)
-    darker = as_bytes((astronaut * 0.9).astype(np.uint8), "JPEG", quality=90)
-    assert http.post("/v1/anonymize", content=darker, headers=JPEG).status_code == 200
+    another = as_bytes(astronaut[:500, 4:], "PNG")  # the same person, so the same crowd
+    assert http.post("/v1/anonymize", content=another).status_code == 200
     assert metric(http, rendered) == before
     assert metric(http, hits) == hits_before + 1
 

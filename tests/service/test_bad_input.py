@@ -48,6 +48,7 @@ def cases() -> dict[str, tuple[bytes, str, int, str]]:
         "animated png": (animated("PNG"), "image/png", 422, "bad_photo"),
         "animated webp": (animated("WEBP"), "image/webp", 422, "bad_photo"),
         "bomb": (bomb(), "image/png", 413, "photo_too_large"),
+        "too long": (as_bytes(np.zeros((16, 16_400, 3), np.uint8), "PNG"), "image/png", 413, "photo_too_large"),
         "too many bytes": (b"\xff\xd8\xff" + bytes(33 * 1024 * 1024), "image/jpeg", 413, "photo_too_large"),
         "wrong content type": (jpeg, "text/html", 415, "unsupported_media_type"),
         "json": (b'{"photo": "x"}', "application/json", 415, "unsupported_media_type"),
@@ -114,6 +115,26 @@ def test_broken_form_is_refused(http):
 @pytest.mark.parametrize("path", ["/", "/docs.json", "/docs", "/v1/docs", "/static_content/index.html", "/schema.json"])
 def test_nothing_is_served_beside_the_api(http, path):
     assert http.get(path).status_code == 404
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/v1/anonymize", 405), ("POST", "/v1/nothing", 404)])
+def test_wrong_method_or_path_gets_the_same_kind_of_error(http, method, path, status):
+    answer = http.request(method, path)
+    assert answer.status_code == status
+    assert set(answer.json()) == {"error", "message"}
+
+
+def test_asking_for_many_paths_makes_no_new_metrics(http):
+    def series() -> set[str]:
+        lines = http.get("/metrics").text.splitlines()
+        return {line.split(" ")[0] for line in lines if not line.startswith("#")}
+
+    http.get("/v1/openapi.json")
+    before = series()
+    for number in range(20):
+        http.get(f"/v1/person-{number}")
+        http.get(f"/person-{number}")
+    assert series() == before
 
 
 def test_openapi_describes_both_endpoints(http):

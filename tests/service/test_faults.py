@@ -26,7 +26,8 @@ def fragile(settings: Settings, index, tmp_path_factory) -> Iterator[LocalStack]
     work = tmp_path_factory.mktemp("fragile")
     (work / "indexes").mkdir()
     shutil.copytree(settings.index_path, work / "indexes" / "demo")
-    with LocalStack(settings.model_copy(update={"home": work, "triton_timeout_s": 3.0, "ready_ttl_s": 0.0})) as running:
+    changes = {"home": work, "triton_timeout_s": 3.0, "ready_ttl_s": 0.0, "may_relax": False}
+    with LocalStack(settings.model_copy(update=changes)) as running:
         yield running
 
 
@@ -37,6 +38,12 @@ def post(stack: LocalStack, photo: bytes) -> httpx.Response:
 def stubs(stack: LocalStack) -> list[psutil.Process]:
     assert stack.triton.server is not None
     return [p for p in stack.triton.server.descendants() if "triton_python_backend_stub" in " ".join(p.cmdline())]
+
+
+@pytest.mark.parametrize(("query", "status"), [("no_face=pass", 400), ("stranger=mask", 200), ("stranger=assign", 200)])
+def test_request_may_be_stricter_than_the_policy_but_not_laxer(fragile, astronaut_jpeg, query, status):
+    url = f"{fragile.url}/v1/anonymize?{query}"
+    assert httpx.post(url, content=astronaut_jpeg, headers=JPEG, timeout=60).status_code == status
 
 
 def test_frozen_triton_gives_504_and_recovers_without_restart(fragile, astronaut_jpeg):

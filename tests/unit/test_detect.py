@@ -8,7 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.anonymizer.align import FFHQ_LANDMARKS
-from services.anonymizer.detect import TILE_OVERLAP, Face, _cut_by_tile, _render, _suppress, _View, plan_views
+from services.anonymizer.detect import (
+    TILE_OVERLAP,
+    Face,
+    _cut_by_tile,
+    _faces_of_view,
+    _render,
+    _suppress,
+    _View,
+    plan_views,
+)
+from services.errors import TooManyFaces
 
 extents = st.integers(16, 5000)
 sides = st.sampled_from([512, 1024])
@@ -144,3 +154,13 @@ def test_dropped_detection_is_about_as_large_as_the_face_that_stands_for_it(rows
         centre = face.landmarks.mean(axis=0)
         apart = [np.linalg.norm(f.landmarks.mean(axis=0) - centre) / f.side for f in kept]
         assert any(a < 0.7 and face.side < 2.3 * f.side for a, f in zip(apart, kept, strict=True))
+
+
+# --- limits -----------------------------------------------------------------------------------------------------
+
+
+def test_view_that_is_full_of_faces_is_refused_since_it_may_hold_more():
+    view = _View(0, 0, 1000, 1000, 1.0)
+    boxes, points = np.zeros((256, 4), np.float32), np.zeros((256, 5, 2), np.float32)
+    with pytest.raises(TooManyFaces):
+        _faces_of_view(view, boxes, np.full(256, 0.9, np.float32), points, 1000, 1000)

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services import files
-from services.anonymizer.models import choose
+from services.anonymizer.models import Models, choose
 from services.errors import IndexRefused
 from services.population import index as index_module
 from services.population.index import (
@@ -32,7 +32,9 @@ from services.population.index import (
     write_index,
 )
 
-MODELS = choose("centerface", "dlib-resnet", "mobile-stylegan-512")
+_ROWS = choose("centerface", "dlib-resnet", "mobile-stylegan-512")
+# the population of these tests is small, and so are its models
+MODELS = Models(_ROWS.detector, replace(_ROWS.embedder, dims=8), replace(_ROWS.generator, w_dims=6))
 PROVENANCE = {
     "detector": "centerface",
     "embedder": "dlib-resnet",
@@ -395,6 +397,13 @@ def test_index_made_with_another_model_is_refused(pristine, part):
         check_made_for(other, MODELS)
 
 
+@pytest.mark.parametrize("part", ["embedder", "generator"])
+def test_index_of_other_lengths_than_the_models_is_refused(pristine, part):
+    longer = {"embedder": replace(MODELS.embedder, dims=9), "generator": replace(MODELS.generator, w_dims=7)}
+    with pytest.raises(IndexRefused, match="lengths"):
+        check_made_for(read_index(pristine), replace(MODELS, **{part: longer[part]}))
+
+
 # --- identity threshold -----------------------------------------------------------------------------------------
 
 
@@ -418,3 +427,12 @@ def test_archives_hold_no_time_of_writing(pristine):
     """Otherwise the version would change with the clock."""
     with zipfile.ZipFile(io.BytesIO((pristine / CROWDS).read_bytes())) as archive:
         assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+
+
+def test_identities_with_one_and_the_same_embedding_are_refused_and_nothing_is_lost(folder, make_population):
+    crowds, enrolment = make_population(5, 5)
+    enrolment.embeddings[1] = enrolment.embeddings[0]
+    before = read_index(folder).version
+    with pytest.raises(IndexRefused, match="one person"):
+        write_index(folder, crowds, enrolment, 5, PROVENANCE)
+    assert read_index(folder).version == before

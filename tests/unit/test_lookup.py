@@ -27,9 +27,9 @@ def test_enrolled_person_gets_the_stored_crowd_though_another_centroid_is_nearer
     assert (found.crowd, found.enrolled) == (0, True)
 
 
-def test_distance_of_an_enrolled_person_is_to_their_own_vector():
+def test_distance_of_an_enrolled_person_is_to_the_crowd_and_tells_nothing_of_their_vector():
     (found,) = look_up(at(9.0625), index(), threshold=0.25)
-    assert found.distance == pytest.approx(0.0625)
+    assert found.distance == pytest.approx(9.0625)
 
 
 def test_stranger_gets_the_nearest_centroid():
