@@ -7,123 +7,28 @@ from the weights: one Gemm for all 23 modulations, the wavelet as sums and a Dep
 into the last convolution.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import openvino
 
 from conversion.graph import FLOAT, UINT8, Graph
+from conversion.mobile_stylegan_ir import (
+    STAGES,
+    Convolution,
+    Synthesis,
+    constants,
+    consumers,
+    modulation_order,
+    read_network,
+)
 from conversion.parity import Parity, run_onnx
 from services.errors import ConversionError
 
 W_DIM = 512
-STAGES = 7  # 4x4 -> 512x512, and the last wavelet gives 1024
 SIZES = (512, 1024)
 LEAK = 0.2
-
-
-@dataclass(frozen=True)
-class Convolution:
-    """One convolution: `weight [out, in/groups, kh, kw]`; a depthwise one has neither bias nor noise."""
-
-    weight: np.ndarray
-    bias: np.ndarray | None = None
-    noise: np.ndarray | None = None
-
-    @property
-    def depthwise(self) -> bool:
-        return self.bias is None
-
-
-@dataclass(frozen=True)
-class Synthesis:
-    """The learnt tensors of the synthesis network, in the order of use."""
-
-    start: np.ndarray  # [1, 512, 4, 4]
-    modulations: dict[str, tuple[np.ndarray, np.ndarray]]  # name -> weight [out, 512], bias [out], scale folded in
-    convolutions: list[Convolution]
-
-
-def _read(ir: Path) -> Any:
-    try:
-        return openvino.Core().read_model(ir)
-    except RuntimeError as refused:  # all that openvino raises
-        reason = str(refused).strip().splitlines()[-1]
-        raise ConversionError(f"{ir.name} is not an OpenVINO IR file: {reason}") from refused
-
-
-def _constant(value: Any) -> np.ndarray | None:
-    node = value.get_source_output().get_node()
-    return node.get_data() if node.get_type_name() == "Constant" else None
-
-
-def _constants(node: Any) -> list[np.ndarray]:
-    return [c for c in map(_constant, node.inputs()) if c is not None]
-
-
-def _consumers(node: Any) -> list[Any]:
-    return [target.get_node() for target in node.output(0).get_target_inputs()]
-
-
-def read_synthesis(ir: Path) -> Synthesis:
-    """Reads the learnt tensors out of `SynthesisNetwork.xml` (its .bin beside it).
-
-    Raises:
-        ConversionError: the file is not MobileStyleGAN's synthesis network.
-    """
-    network = _read(ir)
-    modulations: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    convolutions: list[Convolution] = []
-    start = None
-    for node in network.get_ordered_ops():
-        kind = node.get_type_name()
-        if node.get_friendly_name() == "m.input.input":
-            start = node.get_data()
-        elif kind == "MatMul":
-            weight_node = node.input(1).get_source_output().get_node()
-            name = weight_node.get_friendly_name().removeprefix("m.").removesuffix(".modulation.weight")
-            modulations[name] = _read_modulation(node, weight_node.get_data())
-        elif kind == "GroupConvolution":
-            convolutions.append(Convolution(weight=_constants(node)[0][:, 0]))
-        elif kind == "Convolution":
-            convolutions.append(_read_convolution(node))
-    missing = {name for name, _ in _modulation_order()} ^ set(modulations)
-    if start is None or missing or len(convolutions) != 2 + 4 * STAGES:
-        raise ConversionError(f"{ir.name} is not MobileStyleGAN's synthesis network (differs in {sorted(missing)[:3]})")
-    return Synthesis(start, modulations, convolutions)
-
-
-def _read_modulation(matmul: Any, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    add = _consumers(matmul)[0]
-    bias = _constants(add)[0].reshape(-1)
-    scale = 1.0
-    for reshape in _consumers(add):
-        for multiply in _consumers(reshape) if reshape.get_type_name() == "Reshape" else []:
-            scalars = [c for c in _constants(multiply) if c.size == 1]
-            scale = float(scalars[0].reshape(-1)[0]) if scalars else scale
-    return weight * scale, bias * scale
-
-
-def _read_convolution(node: Any) -> Convolution:
-    weight = _constants(node)[0]
-    add = _consumers(node)[0]
-    noise = None
-    added = _constants(add)[0]
-    if added.shape[1] == 1:  # a noise plane comes before the bias; it is a constant in the export
-        noise = added
-        added = _constants(_consumers(add)[0])[0]
-    return Convolution(weight, added.reshape(-1), noise)
-
-
-def _modulation_order() -> list[tuple[str, bool]]:
-    """(name, modulates wavelet bands) in the order of use."""
-    order = [("conv1.conv", False)]
-    for i in range(STAGES):
-        order += [(f"layers.{i}.up", True), (f"layers.{i}.conv1.conv", False), (f"layers.{i}.conv2.conv", False)]
-    return [*order, (f"layers.{STAGES - 1}.to_img.conv", False)]
 
 
 def _by_band(channels: int) -> np.ndarray:
@@ -145,7 +50,7 @@ class _SynthesisGraph(Graph):
     def _modulate(self) -> dict[str, str]:
         """All modulations of w as one Gemm."""
         names, weights, biases = [], [], []
-        for name, banded in _modulation_order():
+        for name, banded in modulation_order():
             weight, bias = self.weights.modulations[name]
             order = _by_band(len(bias)) if banded else np.arange(len(bias))
             names.append(name)
@@ -245,7 +150,7 @@ def build_mapping(ir: Path) -> onnx.ModelProto:
     Raises:
         ConversionError: the file is not MobileStyleGAN's mapping network.
     """
-    network = _read(ir)
+    network = read_network(ir)
     layers = [node for node in network.get_ordered_ops() if node.get_type_name() == "MatMul"]
     if len(layers) != 8:
         raise ConversionError(f"{ir.name} is not MobileStyleGAN's mapping network ({len(layers)} layers, not 8)")
@@ -254,18 +159,18 @@ def build_mapping(ir: Path) -> onnx.ModelProto:
     norm = graph.op("Sqrt", graph.op("Add", square, graph.const(1e-8)))
     x = graph.op("Div", "z", norm)
     for matmul in layers:
-        weight = _constants(matmul)[0]
-        add = _consumers(matmul)[0]
-        activation = _consumers(add)[0]
-        slope = float(_constants(activation)[0].reshape(-1)[0])
-        gain = float(_constants(_consumers(activation)[0])[0].reshape(-1)[0])
+        weight = constants(matmul)[0]
+        add = consumers(matmul)[0]
+        activation = consumers(add)[0]
+        slope = float(constants(activation)[0].reshape(-1)[0])
+        gain = float(constants(consumers(activation)[0])[0].reshape(-1)[0])
         transposed = matmul.get_attributes()["transpose_b"]
         # A positive gain passes through a leaky ReLU, so it moves into the layer's own weights.
         x = graph.op(
             "Gemm",
             x,
             graph.const(weight * gain),
-            graph.const(_constants(add)[0].reshape(-1) * gain),
+            graph.const(constants(add)[0].reshape(-1) * gain),
             transB=int(transposed),
         )
         x = graph.op("LeakyRelu", x, alpha=slope)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from conversion import centerface, dlib_dat, dlib_resnet, mobile_stylegan
+from conversion import centerface, dlib_dat, dlib_resnet, mobile_stylegan, mobile_stylegan_ir
 from conversion.parity import Parity, run_onnx
 from services.errors import ConversionError
 
@@ -38,7 +38,7 @@ def _mobile_stylegan(files: dict[str, Path]) -> list[Converted]:
     card = {"w_mean": [round(float(v), 6) for v in average], "layers": 1, "alignment": "ffhq"}
     checked = mobile_stylegan.check_mapping(mapping, files["MappingNetwork.xml"])
     models = [Converted("mobile-stylegan-mapping", mapping, checked, card)]
-    weights = mobile_stylegan.read_synthesis(files["SynthesisNetwork.xml"])
+    weights = mobile_stylegan_ir.read_synthesis(files["SynthesisNetwork.xml"])
     z = np.random.default_rng(2).standard_normal((2, mobile_stylegan.W_DIM), dtype=np.float32)
     w = (average + 0.7 * (run_onnx(mapping, z=z)[0] - average)).astype(np.float32)
     for size in mobile_stylegan.SIZES:

@@ -4,7 +4,7 @@ import numpy as np
 import openvino
 import pytest
 
-from conversion import mobile_stylegan
+from conversion import mobile_stylegan, mobile_stylegan_ir
 from conversion.parity import run_onnx
 
 SEED = 77
@@ -45,7 +45,7 @@ def reference(files, w) -> np.ndarray:
 @pytest.fixture(scope="module")
 def pictures(files, w) -> dict[int, np.ndarray]:
     """The same face at both sizes, int16 [size, size, 3]."""
-    learnt = mobile_stylegan.read_synthesis(files["SynthesisNetwork.xml"])
+    learnt = mobile_stylegan_ir.read_synthesis(files["SynthesisNetwork.xml"])
     models = {size: mobile_stylegan.build_synthesis(learnt, size) for size in mobile_stylegan.SIZES}
     return {size: run_onnx(model, w=w)[0][0].astype(np.int16) for size, model in models.items()}
 

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
-from conversion import centerface, mobile_stylegan
+from conversion import centerface, mobile_stylegan, mobile_stylegan_ir
 from conversion.catalogue import Catalogue
 from conversion.graph import FLOAT, Graph
 from conversion.parity import Parity, run_onnx
@@ -60,7 +60,7 @@ def test_file_that_is_not_centerface_is_refused(tmp_path, data):
         centerface.build(tmp_path / "centerface.onnx", 192)
 
 
-@pytest.mark.parametrize("read", [mobile_stylegan.read_synthesis, mobile_stylegan.build_mapping])
+@pytest.mark.parametrize("read", [mobile_stylegan_ir.read_synthesis, mobile_stylegan.build_mapping])
 @pytest.mark.parametrize("data", [b"", b"not a network", b"<net/>"], ids=["empty", "text", "no layers"])
 def test_file_that_is_not_mobile_stylegan_is_refused(tmp_path, read, data):
     (tmp_path / "network.xml").write_bytes(data)
