@@ -33,6 +33,18 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def require_free(host: str, port: int, setting: str) -> None:
+    """Raises StackError if somebody listens on a port already; names the setting that chooses another."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as taken:
+            raise StackError(
+                f"cannot listen on {host}:{port} ({taken.strerror}); choose another with {setting}"
+            ) from taken
+
+
 def _die_with_parent() -> None:
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 

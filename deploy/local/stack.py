@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx
 
-from deploy.local.process import Server, child_environment, free_port, wait_until
+from deploy.local.process import Server, child_environment, free_port, require_free, wait_until
 from deploy.local.triton import LocalTriton
 from services.anonymizer.models import choose
 from services.errors import StackError
@@ -36,6 +36,7 @@ class Service:
             IndexRefused: there is no index, or it does not add up, or was made for other models.
             StackError: the service did not come up; with the end of its log.
         """
+        require_free(self.settings.host, self.port, "ANONFACES_PORT")
         models = choose(self.settings.detector, self.settings.embedder, self.settings.generator)
         check_made_for(read_index(self.settings.index_path), models)
         chosen = {f"ANONFACES_{name.upper()}": str(value) for name, value in self.settings if value is not None}
@@ -87,6 +88,7 @@ class LocalStack:
     def start(self) -> "LocalStack":
         """Starts both and waits until a real inference went through every model. Raises as their `start` do."""
         # before minutes are spent on the rest
+        require_free(self.settings.host, self.service.port, "ANONFACES_PORT")
         check_built_with(read_index(self.settings.index_path), self.settings.model_repository)
         self.triton.start()
         try:

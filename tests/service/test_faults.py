@@ -103,6 +103,11 @@ def test_service_does_not_start_without_an_index(settings, tmp_path):
         LocalStack(nowhere).start()
 
 
+def test_port_that_is_taken_is_named_before_anything_starts(settings, stack):
+    with pytest.raises(StackError, match=f"{stack.service.port}.*ANONFACES_PORT"):
+        LocalStack(settings, port=stack.service.port).start()
+
+
 def test_service_process_itself_refuses_a_tampered_index(settings, index, stack, tmp_path):
     """The launcher's own check is passed by: what counts is that the service does."""
     shutil.copytree(settings.index_path, tmp_path / "demo")

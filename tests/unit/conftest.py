@@ -1,12 +1,16 @@
 """What several unit tests share: small populations that add up, and hypothesis without a clock or a database."""
 
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from services.population.index import Crowds, Enrolment
+from services.anonymizer.models import Models, choose
+from services.population.index import Crowds, Enrolment, write_index
 
 # Derandomised: a red run on one machine is red on the next one too. Fixtures used under @given hold no state.
 settings.register_profile(
@@ -40,3 +44,27 @@ def make_population() -> Callable[..., Population]:
         return crowds, Enrolment(np.array([f"person-{i}" for i in range(len(crowd))]), embeddings, crowd)
 
     return make
+
+
+# the population of these tests is small, and so are its models
+_ROWS = choose("centerface", "dlib-resnet", "mobile-stylegan-512")
+MODELS = Models(_ROWS.detector, replace(_ROWS.embedder, dims=8), replace(_ROWS.generator, w_dims=6))
+PROVENANCE = {
+    "detector": "centerface",
+    "embedder": "dlib-resnet",
+    "aligner": MODELS.embedder.aligner,
+    "generator": "mobile-stylegan-512",
+}
+
+
+@pytest.fixture(scope="session")
+def pristine(make_population, tmp_path_factory) -> Path:
+    """An index of three crowds of 3, 3 and 4; tests copy it."""
+    folder = tmp_path_factory.mktemp("pristine") / "town"
+    write_index(folder, *make_population(3, 3, 4), k=3, provenance=PROVENANCE)
+    return folder
+
+
+@pytest.fixture
+def folder(pristine, tmp_path) -> Path:
+    return Path(shutil.copytree(pristine, tmp_path / "town"))
