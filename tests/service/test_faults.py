@@ -4,10 +4,10 @@ import os
 import shutil
 import signal
 import threading
-import time
 from collections.abc import Iterator
 
 import httpx
+import numpy as np
 import psutil
 import pytest
 
@@ -16,6 +16,7 @@ from deploy.local.stack import LocalStack, Service
 from deploy.local.triton import LocalTriton
 from services.errors import ConversionError, IndexRefused, StackError
 from services.settings import Settings
+from tests.conftest import as_bytes
 
 JPEG = {"Content-Type": "image/jpeg"}
 
@@ -85,11 +86,13 @@ def test_killed_triton_gives_503_and_a_new_one_is_found(fragile, astronaut_jpeg)
     wait_until(lambda: post(fragile, astronaut_jpeg).status_code == 200, fragile.service.server, 60, "serving again")
 
 
-def test_sigterm_lets_a_request_finish(fragile, astronaut_jpeg):
-    answers = []
-    thread = threading.Thread(target=lambda: answers.append(post(fragile, astronaut_jpeg).status_code))
+def test_sigterm_lets_a_request_finish(fragile, astronaut):
+    large = as_bytes(np.kron(astronaut, np.ones((6, 6, 1), np.uint8)), "JPEG")  # takes long enough to be met on its way
+    answers: list[int] = []
+    thread = threading.Thread(target=lambda: answers.append(post(fragile, large).status_code))
     thread.start()
-    time.sleep(0.1)
+    in_work = "anonfaces_photos_in_work 1.0"
+    wait_until(lambda: in_work in httpx.get(f"{fragile.url}/metrics").text, fragile.service.server, 30, "at work")
     family = fragile.service.server.descendants()
     fragile.service.stop()
     thread.join()
