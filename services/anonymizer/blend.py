@@ -1,67 +1,20 @@
 """faces + surrogates -> photo: each surrogate brought onto its face by landmarks, matched in colour, without a seam."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import cv2
 import numpy as np
 
 from services.anonymizer.align import FFHQ_LANDMARKS, similarity, warp
 from services.anonymizer.detect import Face
+from services.anonymizer.mask import MASK_PX, face_mask, turn_of
 from services.anonymizer.synthesise import Surrogate
 
-MASK_PX = 256
-# The outline of what is replaced, in FFHQ's alignment: (degrees from straight down, radius as a share of the picture).
-MASK_CENTRE = (0.505, 0.545)
-MASK_OUTLINE = ((0, 0.323), (30, 0.307), (60, 0.281), (90, 0.276), (120, 0.299), (150, 0.305), (180, 0.295))
-FEATHER = 0.15  # share of the radius over which the surrogate fades out
-CORE = 0.68  # share of the radius within which colours are compared: skin, no hair, no background
-TURN = 3.2  # how much the outline narrows on the far side for a nose that is off the middle by one picture
-NARROWEST, WIDEST, TURN_STEPS = 0.72, 1.04, 20
 STATISTICS_PX = 64  # colours are compared on every n-th pixel, about this many a side
 CONTRAST = (0.75, 1.25)  # by how much a surrogate's contrast may be changed
 
 _TO_YCC = np.array([(0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312)])
 _TO_RGB = np.linalg.inv(_TO_YCC)
-
-
-@lru_cache(maxsize=64)
-def face_mask(turn: int = 0, core: bool = False) -> np.ndarray:
-    """How much of each pixel is replaced, in FFHQ's alignment.
-
-    Args:
-        turn: how far the head is turned, -20..20: the far side is narrower, so that no cheek grows over the background.
-        core: the inner part alone, from which colours are taken.
-
-    Returns:
-        uint8 [256, 256], 255 inside, 0 outside, read-only.
-    """
-    y, x = (np.mgrid[0:MASK_PX, 0:MASK_PX] + 0.5) / MASK_PX
-    dx, dy = x - MASK_CENTRE[0], y - MASK_CENTRE[1]
-    left, right = (np.clip(1 + side * turn / TURN_STEPS, NARROWEST, WIDEST) for side in (1, -1))
-    dx = np.where(dx < 0, dx / left, dx / right)
-    angle = np.degrees(np.arctan2(np.abs(dx), dy))
-    degrees, radius = np.array(MASK_OUTLINE).T
-    share = np.hypot(dx, dy) / (_smooth_interpolate(angle, degrees, radius) * (CORE if core else 1))
-    t = np.clip((1 - share) / FEATHER, 0, 1)
-    mask = np.round(255 * t * t * (3 - 2 * t)).astype(np.uint8)
-    mask.flags.writeable = False
-    return mask
-
-
-def turn_of(landmarks: np.ndarray) -> int:
-    """How far a head is turned, -20 (to the picture's left) .. 20, from how far the nose is off the middle."""
-    upright = similarity(landmarks, FFHQ_LANDMARKS)
-    nose = landmarks[2] @ upright[:, :2].T + upright[:, 2]
-    turn = TURN * (nose[0] - FFHQ_LANDMARKS[2, 0])
-    return int(np.clip(round(turn * TURN_STEPS), -TURN_STEPS, TURN_STEPS))
-
-
-def _smooth_interpolate(at: np.ndarray, knots: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Cosine interpolation: no corner at a knot."""
-    i = np.clip(np.searchsorted(knots, at, side="right") - 1, 0, len(knots) - 2)
-    t = (at - knots[i]) / (knots[i + 1] - knots[i])
-    return values[i] + (values[i + 1] - values[i]) * (1 - np.cos(np.pi * t)) / 2
 
 
 def blend(pixels: np.ndarray, replaced: Sequence[tuple[Face, Surrogate]], masked: Sequence[Face]) -> np.ndarray:
@@ -106,7 +59,10 @@ def _replace(result: np.ndarray, pixels: np.ndarray, face: Face, surrogate: Surr
     image = warp(surrogate.image, similarity(surrogate.landmarks, face.landmarks) - shift, size)
     core = cv2.warpAffine(face_mask(turn, core=True), mask_to_photo - shift, size)
     image = match_colour(image, pixels[y0:y1, x0:x1], core)
-    alpha = cv2.warpAffine(face_mask(turn), mask_to_photo - shift, size)
+    shown = face_mask(turn)
+    if surrogate.shown is not None:
+        shown = cv2.multiply(shown, surrogate.shown, scale=1 / 255)
+    alpha = cv2.warpAffine(shown, mask_to_photo - shift, size)
     weight = alpha.astype(np.float32) / np.float32(255)
     result[y0:y1, x0:x1] = cv2.blendLinear(image, result[y0:y1, x0:x1], weight, 1 - weight)
 

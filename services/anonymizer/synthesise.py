@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from services import metrics
+from services.anonymizer.mask import below_fringe
 from services.anonymizer.models import Generator
 from services.anonymizer.triton import Triton
 from services.population.index import Crowds
@@ -20,6 +21,7 @@ class Surrogate:
     crowd: int
     image: np.ndarray  # uint8 [S, S, 3] RGB, read-only
     landmarks: np.ndarray  # float64 [5, 2], pixels of the image
+    shown: np.ndarray | None = None  # uint8 [256, 256] in FFHQ's alignment, 255 where it may be shown; None: everywhere
 
 
 async def render(w: np.ndarray, triton: Triton, generator: Generator) -> np.ndarray:
@@ -84,11 +86,12 @@ class Surrogates:
         image = np.array(image)
         image.flags.writeable = False
         landmarks = self._crowds.surrogate_landmarks[crowd].astype(np.float64) * image.shape[0]
-        self._kept[crowd] = Surrogate(crowd, image, landmarks)
+        surrogate = Surrogate(crowd, image, landmarks, below_fringe(image, landmarks))
+        self._kept[crowd] = surrogate
         while len(self._kept) > self._capacity:
             self._kept.popitem(last=False)
         metrics.SURROGATE_BYTES.set(sum(kept.image.nbytes for kept in self._kept.values()))
-        return Surrogate(crowd, image, landmarks)
+        return surrogate
 
     def _settle(self, crowd: int, result: Surrogate | BaseException) -> None:
         future = self._wanted.pop(crowd)

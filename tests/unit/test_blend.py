@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from services.anonymizer.align import FFHQ_LANDMARKS, similarity, warp
-from services.anonymizer.blend import MASK_CENTRE, MASK_OUTLINE, blend, cover, face_mask, match_colour, turn_of
+from services.anonymizer.blend import blend, cover, match_colour
 from services.anonymizer.detect import Face
+from services.anonymizer.mask import MASK_CENTRE, MASK_OUTLINE, face_mask, turn_of
 from services.anonymizer.synthesise import Surrogate
 
 WIDEST_RADIUS = max(share for _, share in MASK_OUTLINE) + 0.005  # in FFHQ's alignment; no pixel beyond may change

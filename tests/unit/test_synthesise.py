@@ -5,6 +5,7 @@ import asyncio
 import numpy as np
 import pytest
 
+from services.anonymizer.align import FFHQ_LANDMARKS
 from services.anonymizer.models import Generator
 from services.anonymizer.synthesise import Surrogates
 from services.errors import ModelServerUnavailable
@@ -44,7 +45,7 @@ def triton() -> HeldTriton:
 
 def surrogates(triton: HeldTriton, capacity: int = CROWDS * PICTURE_BYTES) -> Surrogates:
     numbers = np.arange(CROWDS, dtype=np.float32)
-    landmarks = np.full((CROWDS, 5, 2), 0.25, np.float32)
+    landmarks = np.tile(FFHQ_LANDMARKS.astype(np.float32), (CROWDS, 1, 1))
     crowds = Crowds(np.full(CROWDS, 3), numbers[:, None], np.column_stack([numbers, numbers]), landmarks, numbers)
     return Surrogates(crowds, triton, TINY, capacity)
 
@@ -89,7 +90,7 @@ async def test_surrogates_keep_the_order_asked_for(triton):
 
 async def test_landmarks_are_in_pixels_of_the_picture(triton):
     (found,) = await surrogates(triton).get([3])
-    np.testing.assert_array_equal(found.landmarks, np.full((5, 2), 1.0))
+    np.testing.assert_allclose(found.landmarks, FFHQ_LANDMARKS * TINY.image_px, rtol=1e-6)
 
 
 async def test_kept_surrogate_is_not_rendered_again(triton):
