@@ -10,7 +10,8 @@ from deploy.local.process import Server, child_environment, free_port, require_f
 from deploy.local.triton import LocalTriton
 from services.anonymizer.models import choose
 from services.errors import StackError
-from services.population.index import check_built_with, check_made_for, read_index
+from services.population.compatibility import check_built_with, check_made_for
+from services.population.index import read_index
 from services.settings import Settings
 
 SERVICE = "services.anonymizer.service:Anonymizer"

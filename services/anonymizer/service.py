@@ -17,7 +17,8 @@ from services.anonymizer.pipeline import Pipeline
 from services.anonymizer.readiness import Readiness, check_models
 from services.anonymizer.triton import Triton
 from services.errors import AnonFacesError
-from services.population.index import check_made_for, read_index
+from services.population.compatibility import check_made_for
+from services.population.index import read_index
 from services.settings import settings
 
 log = logging.getLogger("anonfaces")

@@ -14,7 +14,8 @@ from services.anonymizer.models import GENERATORS, choose
 from services.anonymizer.triton import Triton
 from services.errors import ConversionError, IndexRefused
 from services.population import demo as synthetic
-from services.population.index import ClusterIndex, check_built_with, read_index
+from services.population.compatibility import check_built_with
+from services.population.index import ClusterIndex, read_index
 from services.provenance import check_model
 from services.settings import settings
 

@@ -18,10 +18,8 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from services.anonymizer.models import Models
 from services.errors import IndexRefused
 from services.files import replacing_directory, write_durably
-from services.provenance import check_model
 
 FORMAT = 1
 MAX_THRESHOLD = 0.5
@@ -236,49 +234,6 @@ def read_index(folder: Path) -> ClusterIndex:
     if manifest["sizes"] != crowds.sizes.tolist() or manifest["identities"] != len(enrolment.identities):
         raise IndexRefused(f"{folder / MANIFEST} does not describe the crowds beside it; build the index again")
     return ClusterIndex(manifest, crowds, enrolment)
-
-
-def check_made_for(index: ClusterIndex, models: Models) -> None:
-    """Refuses an index made with another embedder, aligner or generator: its distances and latents would mean nothing.
-
-    Raises:
-        IndexRefused: names both.
-    """
-    if (
-        index.crowds.centroids.shape[1] != models.embedder.dims
-        or index.crowds.surrogate_w.shape[1] != models.generator.w_dims
-    ):
-        raise IndexRefused(
-            f"index {index.manifest['name']} holds embeddings or latents of other lengths than the models'"
-        )
-    provenance = index.manifest["provenance"]
-    served = {
-        "detector": models.detector.name,
-        "embedder": models.embedder.name,
-        "aligner": models.embedder.aligner,
-        "generator": models.generator.name,
-    }
-    for part, name in served.items():
-        if provenance.get(part) != name:
-            raise IndexRefused(
-                f"index {index.manifest['name']} was made with {part} {provenance.get(part)!r}, the service uses "
-                f"{name!r}; change the setting or build the index again"
-            )
-
-
-def check_built_with(index: ClusterIndex, repository: Path) -> None:
-    """Refuses an index that was built with other model files than those in a repository.
-
-    Raises:
-        IndexRefused: a model's hash differs.
-        ConversionError: a model is not in the repository, or was changed.
-    """
-    for name, built_with in index.manifest["provenance"].get("models_sha256", {}).items():
-        if check_model(repository, name)["model_sha256"] != built_with:
-            raise IndexRefused(
-                f"index {index.manifest['name']} was built with another {name} than the repository holds; build it "
-                "again with `anonfaces population demo`, or convert the models it was built with"
-            )
 
 
 def _read_manifest(folder: Path, data: bytes) -> dict[str, Any]:

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from services.errors import IndexRefused
 from services.population import index as index_module
+from services.population.compatibility import check_made_for
 from services.population.index import (
     CROWDS,
     ENROLMENT,
     MANIFEST,
     ClusterIndex,
-    check_made_for,
     read_index,
 )
 from tests.unit.conftest import MODELS, PROVENANCE
