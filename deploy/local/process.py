@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -105,13 +105,12 @@ class Server:
         return status
 
 
-def wait_until(check: object, server: Server, timeout_s: float, what: str) -> None:
+def wait_until(check: Callable[[], bool], server: Server, timeout_s: float, what: str) -> None:
     """Calls `check()` every 0.1 s until it is true.
 
     Raises:
         StackError: the server ended, or `timeout_s` passed; with the end of its log.
     """
-    assert callable(check)
     deadline = time.monotonic() + timeout_s
     while not check():
         server.check_alive()
