@@ -12,8 +12,10 @@ import onnx
 import onnxruntime
 from onnx import helper
 
+from conversion.converted import Converted
 from conversion.graph import FLOAT, UINT8, Graph
 from conversion.parity import Parity, run_onnx, smooth_images
+from conversion.registry import Options
 from services.errors import ConversionError
 
 SIZES = (192, 512, 1024)
@@ -137,3 +139,12 @@ def check(model: onnx.ModelProto, weights: Path, size: int, image: np.ndarray | 
         tolerance=1e-4,
         samples=len(expected),
     )
+
+
+def convert(path: Path, name: str, options: Options) -> list[Converted]:
+    """The exported network -> `NAME-192`, `NAME-512` and `NAME-1024`, the sizes of one detector."""
+    models = []
+    for size in SIZES:
+        model = build(path, size)
+        models.append(Converted(f"{name}-{size}", model, check(model, path, size)))
+    return models

@@ -1,17 +1,22 @@
 """`anonfaces models`: what weights there are, fetching them, and turning them into a model repository."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 
+from conversion import fit_cli
 from conversion.catalogue import Catalogue
-from conversion.registry import RECIPES
-from conversion.repository import convert, is_current
-from services.errors import WeightsError
+from conversion.engine import batches_of, build_engine
+from conversion.registry import KINDS, RECIPES, Network, Noise, Options, Precision
+from conversion.repository import Published, convert, convert_file, is_current
+from conversion.triton_config import stale_gpu_configs, write_gpu_configs
+from services.errors import ConfigurationError, ConversionError, WeightsError
 from services.settings import settings
 
 app = typer.Typer(help="Weights, and the models made from them.", no_args_is_help=True)
+app.add_typer(fit_cli.app, name="fit")
 console = Console()
 Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="rows of the catalogue; all if none")]
 
@@ -63,21 +68,86 @@ def verify(names: Names = None) -> None:
 
 @app.command("convert")
 def convert_models(
-    names: Names = None,
-    stale: Annotated[
-        bool, typer.Option(help="only models that are missing, changed, or made by another version")
-    ] = False,
+    what: Annotated[str | None, typer.Argument(metavar="[KIND|ROW]", help="kind of file, or catalogue row")] = None,
+    file: Annotated[Path | None, typer.Argument(help="your file; a folder for mobile-stylegan")] = None,
+    name: Annotated[str | None, typer.Option(help="what the models of your file are called after")] = None,
+    repository: Annotated[Path | None, typer.Option(help="model repository; the settings' if not given")] = None,
+    network: Annotated[Network, typer.Option(help="stylegan: the averaged generator, or the trained one")] = "Gs",
+    noise: Annotated[Noise, typer.Option(help="stylegan: the file's own noise, or none")] = "fixed",
+    precision: Annotated[Precision, typer.Option(help="stylegan: of weights and convolutions")] = "fp32",
+    flip_kernels: Annotated[bool, typer.Option("--flip-kernels", help="cnn: it was trained under Theano")] = False,
+    stale: Annotated[bool, typer.Option("--stale", help="catalogue: only what is missing or changed")] = False,
 ) -> None:
-    """Converts weights into the model repository; publishes a model only if it agrees with its source."""
-    catalogue, repository = _catalogue(), settings().model_repository
-    for name in names or RECIPES:
-        if stale and is_current(name, catalogue, repository):
-            console.print(f"{name}: up to date")
-            continue
-        for model in convert(name, catalogue, repository):
-            parity = model.parity
-            console.print(
-                f"{model.name}: {parity['measure']} {parity['value']:.2g} (at most {parity['tolerance']:.0e}) against "
-                f"{parity['reference']}; {model.bytes / 1e6:.1f} MB",
-                soft_wrap=True,
-            )
+    """Converts weights into the model repository; publishes a model only if it agrees with its source.
+
+    With FILE, a file of yours: `convert stylegan karras2019stylegan-ffhq-1024x1024.pkl --name ffhq`.
+    Without, what the catalogue holds: one row, or all.
+    """
+    target = repository or settings().model_repository
+    if file is not None:
+        options = Options(network, noise, precision, flip_kernels)
+        _show(convert_file(what or "", file, name or "", target, options))
+        return
+    if what in KINDS and what not in RECIPES:
+        raise ConversionError(f"which file? anonfaces models convert {what} FILE --name NAME")
+    catalogue = _catalogue()
+    for row in [what] if what else RECIPES:
+        if stale and is_current(row, catalogue, target):
+            console.print(f"{row}: up to date")
+        else:
+            _show(convert(row, catalogue, target))
+
+
+def _show(published: list[Published]) -> None:
+    for model in published:
+        parity = model.parity
+        console.print(
+            f"{model.name}: {parity['measure']} {parity['value']:.2g} (at most {parity['tolerance']:.0e}) against "
+            f"{parity['reference']}; {model.bytes / 1e6:.1f} MB",
+            soft_wrap=True,
+        )
+
+
+@app.command("configs")
+def gpu_configs(
+    check: Annotated[bool, typer.Option("--check", help="only compare; exit status 1 if one is stale")] = False,
+    repository: Annotated[Path | None, typer.Option(help="model repository; the settings' if not given")] = None,
+) -> None:
+    """Writes configs/gpu.pbtxt of every model from its config.pbtxt: TensorRT, for Triton on a GPU."""
+    target = repository or settings().model_repository
+    changed = stale_gpu_configs(target) if check else write_gpu_configs(target)
+    if check and changed:
+        raise ConfigurationError(f"stale: {', '.join(map(str, changed))}; run `anonfaces models configs`")
+    for path in changed:
+        console.print(f"wrote {path}", soft_wrap=True, highlight=False)
+    if not changed:
+        console.print("every configs/gpu.pbtxt is up to date")
+
+
+@app.command("build-engine")
+def build_plan(
+    name: Annotated[str, typer.Argument(help="a model of the repository")],
+    repository: Annotated[Path | None, typer.Option(help="model repository; the settings' if not given")] = None,
+    precision: Annotated[
+        Literal["fp16", "fp32"] | None, typer.Option(help="what the graph can take, if not given")
+    ] = None,
+    batch: Annotated[str, typer.Option(help="rows the plan is made for: fewest, usual, most")] = "1,8,32",
+    out: Annotated[Path | None, typer.Option(help="gets NAME/, a model folder; home/engines if not given")] = None,
+    timeout: Annotated[float, typer.Option(min=1, help="seconds the tool may take")] = 3600.0,
+) -> None:
+    """Builds a TensorRT plan with trtexec or polygraphy, on the GPU that will serve it.
+
+    Needs one of the two on PATH, as NVIDIA's TensorRT and Triton containers have. Serve it with
+    `tritonserver --model-repository=OUT`. Nobody has to build plans: with --model-config-name=gpu Triton builds its own
+    engines at its first start, and keeps them.
+    """
+    folder = build_engine(
+        name,
+        repository or settings().model_repository,
+        out or settings().home / "engines",
+        batches_of(batch),
+        precision,
+        timeout,
+        tell=lambda line: console.print(line, soft_wrap=True, highlight=False, markup=False),
+    )
+    console.print(f"built {folder}", soft_wrap=True, highlight=False)

@@ -11,9 +11,12 @@ import dlib
 import numpy as np
 import onnx
 
-from conversion.dlib_dat import DlibNetwork, Layer
+from conversion.converted import Converted
+from conversion.dlib_dat import DlibNetwork, Layer, read_network
 from conversion.graph import FLOAT, UINT8, Graph
 from conversion.parity import Parity, run_onnx, smooth_images
+from conversion.registry import Options
+from services.anonymizer.models import EMBEDDERS
 
 EMBEDDING_DIM = 128
 Shape = tuple[int, int, int]
@@ -136,3 +139,10 @@ def check(model: onnx.ModelProto, weights: Path, chips: np.ndarray | None = None
         tolerance=1e-5,
         samples=len(chips),
     )
+
+
+def convert(path: Path, name: str, options: Options) -> list[Converted]:
+    """A `.dat` file -> `NAME`, an embedder that cuts chips and compares distances as the shipped one does."""
+    model = build(read_network(path))
+    row = EMBEDDERS["dlib-resnet"].model_copy(update={"name": name, "model": name})
+    return [Converted(name, model, check(model, path), serves=row)]

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 OPSET = 18
 IR_VERSION = 8  # what Triton 2.51's onnxruntime reads
 
-FLOAT, UINT8, INT64 = TensorProto.FLOAT, TensorProto.UINT8, TensorProto.INT64
+FLOAT, FLOAT16, UINT8, INT64 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.UINT8, TensorProto.INT64
 
 
 class Graph:

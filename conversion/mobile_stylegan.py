@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import openvino
 
+from conversion.converted import Converted
 from conversion.graph import FLOAT, UINT8, Graph
 from conversion.mobile_stylegan_ir import (
     STAGES,
@@ -22,8 +23,11 @@ from conversion.mobile_stylegan_ir import (
     consumers,
     modulation_order,
     read_network,
+    read_synthesis,
 )
 from conversion.parity import Parity, run_onnx
+from conversion.registry import Options
+from services.anonymizer.models import Generator
 from services.errors import ConversionError
 
 W_DIM = 512
@@ -224,3 +228,29 @@ def check_synthesis(model: onnx.ModelProto, size: int, ir: Path, w: np.ndarray) 
         tolerance=1e-3,
         samples=len(w),
     )
+
+
+def convert(path: Path, name: str, options: Options) -> list[Converted]:
+    """The folder with both networks -> `NAME-mapping`, and `NAME-512` and `NAME-1024`, a generator each."""
+    mapping_ir, synthesis_ir = path / "MappingNetwork.xml", path / "SynthesisNetwork.xml"
+    mapping = build_mapping(mapping_ir)
+    average = mean_w(mapping)
+    card = {"w_mean": [round(float(v), 6) for v in average], "alignment": "ffhq"}
+    models = [Converted(f"{name}-mapping", mapping, check_mapping(mapping, mapping_ir), card)]
+    weights = read_synthesis(synthesis_ir)
+    z = np.random.default_rng(2).standard_normal((2, W_DIM), dtype=np.float32)
+    w = (average + 0.7 * (run_onnx(mapping, z=z)[0] - average)).astype(np.float32)
+    for size in SIZES:
+        synthesis = build_synthesis(weights, size)
+        row = Generator(
+            name=f"{name}-{size}",
+            model=f"{name}-{size}",
+            latent_shape=(W_DIM,),
+            image_size=(size, size),
+            mapping=f"{name}-mapping",
+            z_dims=W_DIM,
+            preview=None if size == SIZES[0] else f"{name}-{SIZES[0]}",
+        )
+        checked = check_synthesis(synthesis, size, synthesis_ir, w)
+        models.append(Converted(row.model, synthesis, checked, {"nodes": len(synthesis.graph.node)}, row))
+    return models

@@ -1,66 +1,94 @@
-"""What can be converted: one row a kind. A new model is a module, a row here, and its folder in the repository."""
+"""What can be converted: one row a kind of file, and one row a weight of the catalogue.
+
+A new kind is a module with `convert(path, name, options)`, and a row here.
+"""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Literal, cast
 
-import numpy as np
-import onnx
+from conversion.converted import Converted
+from services.errors import ConfigurationError, ConversionError
 
-from conversion import centerface, dlib_dat, dlib_resnet, mobile_stylegan, mobile_stylegan_ir
-from conversion.parity import Parity, run_onnx
-from services.errors import ConversionError
+Network = Literal["Gs", "G"]
+Noise = Literal["fixed", "none"]
+Precision = Literal["fp32", "fp16"]
 
 
 @dataclass(frozen=True)
-class Converted:
-    """A model ready to be published: its Triton name, the graph, what it was checked against, and facts users need."""
+class Options:
+    """What a conversion may choose; each kind takes some of them."""
+
+    network: Network = "Gs"  # which of a pickle's generators: the running average, or the trained one
+    noise: Noise = "fixed"
+    precision: Precision = "fp32"
+    flip_kernels: bool = False  # the file was trained under Theano
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A format of weights; `module` converts it, and is imported only then: it may need packages of its own extra."""
 
     name: str
-    model: onnx.ModelProto
-    parity: Parity
-    card: dict[str, Any] = field(default_factory=dict)
+    module: str
+    about: str
+    options: tuple[str, ...] = ()
+    extra: str = "convert"
+
+    def convert(self, path: Path, name: str, options: Options) -> list[Converted]:
+        """Converts a file (or folder) into models called after `name`, each compared with its source.
+
+        Raises:
+            ConversionError: the file is not of this kind, or an option does not belong to it.
+            ConfigurationError: a package is missing.
+        """
+        changed = [f.name for f in fields(options) if getattr(options, f.name) != f.default]
+        unfit = [option for option in changed if option not in self.options]
+        if unfit:
+            raise ConversionError(f"{self.name} files take no {' and no '.join(unfit)} (they take {self._takes()})")
+        try:
+            module = import_module(self.module)
+        except ModuleNotFoundError as missing:
+            if (missing.name or "").split(".")[0] in ("conversion", "services"):
+                raise
+            raise ConfigurationError(
+                f"converting {self.name} needs the package {missing.name}; install the extra `{self.extra}`"
+            ) from missing
+        return cast(Callable[[Path, str, Options], list[Converted]], module.convert)(path, name, options)
+
+    def _takes(self) -> str:
+        return ", ".join(self.options) or "no options"
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind("stylegan", "conversion.stylegan", "StyleGAN pickle (.pkl)", ("network", "noise", "precision")),
+        Kind("cnn", "conversion.deconvfaces", "up-convolutional face generator, Keras (.h5)", ("flip_kernels",)),
+        Kind("dlib", "conversion.dlib_resnet", "dlib face recognition ResNet (.dat)"),
+        Kind("facenet", "conversion.facenet", "FaceNet, frozen TensorFlow graph (.pb)", extra="facenet"),
+        Kind("pca", "conversion.pca", "PCA of chips (.npz, as `models fit pca` writes it)"),
+        Kind("mobile-stylegan", "conversion.mobile_stylegan", "MobileStyleGAN, OpenVINO IR (folder with both)"),
+        Kind("inversion", "conversion.inversion.model", "fitted photo -> latent (.npz of `models fit inversion`)"),
+        Kind("centerface", "conversion.centerface", "CenterFace detector (.onnx)"),
+    )
+}
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a row of the weights catalogue becomes models: `convert(files by name)`."""
+    """How a row of the weights catalogue becomes the models of the committed repository."""
 
     weights: str
+    kind: str
     models: tuple[str, ...]
-    convert: Callable[[dict[str, Path]], list[Converted]]
 
-
-def _mobile_stylegan(files: dict[str, Path]) -> list[Converted]:
-    mapping = mobile_stylegan.build_mapping(files["MappingNetwork.xml"])
-    average = mobile_stylegan.mean_w(mapping)
-    card = {"w_mean": [round(float(v), 6) for v in average], "layers": 1, "alignment": "ffhq"}
-    checked = mobile_stylegan.check_mapping(mapping, files["MappingNetwork.xml"])
-    models = [Converted("mobile-stylegan-mapping", mapping, checked, card)]
-    weights = mobile_stylegan_ir.read_synthesis(files["SynthesisNetwork.xml"])
-    z = np.random.default_rng(2).standard_normal((2, mobile_stylegan.W_DIM), dtype=np.float32)
-    w = (average + 0.7 * (run_onnx(mapping, z=z)[0] - average)).astype(np.float32)
-    for size in mobile_stylegan.SIZES:
-        synthesis = mobile_stylegan.build_synthesis(weights, size)
-        checked = mobile_stylegan.check_synthesis(synthesis, size, files["SynthesisNetwork.xml"], w)
-        models.append(Converted(f"mobile-stylegan-{size}", synthesis, checked, {"nodes": len(synthesis.graph.node)}))
-    return models
-
-
-def _dlib_resnet(files: dict[str, Path]) -> list[Converted]:
-    (weights,) = files.values()
-    model = dlib_resnet.build(dlib_dat.read_network(weights))
-    return [Converted("dlib-resnet", model, dlib_resnet.check(model, weights))]
-
-
-def _centerface(files: dict[str, Path]) -> list[Converted]:
-    (weights,) = files.values()
-    models = []
-    for size in centerface.SIZES:
-        model = centerface.build(weights, size)
-        models.append(Converted(f"centerface-{size}", model, centerface.check(model, weights, size)))
-    return models
+    def convert(self, files: dict[str, Path]) -> list[Converted]:
+        """Converts the verified files of the row."""
+        paths = list(files.values())
+        return kind(self.kind).convert(paths[0] if len(paths) == 1 else paths[0].parent, self.weights, Options())
 
 
 RECIPES = {
@@ -68,22 +96,32 @@ RECIPES = {
     for recipe in (
         Recipe(
             "mobile-stylegan",
-            ("mobile-stylegan-mapping", *(f"mobile-stylegan-{size}" for size in mobile_stylegan.SIZES)),
-            _mobile_stylegan,
+            "mobile-stylegan",
+            ("mobile-stylegan-mapping", "mobile-stylegan-512", "mobile-stylegan-1024"),
         ),
-        Recipe("dlib-resnet", ("dlib-resnet",), _dlib_resnet),
-        Recipe("centerface", tuple(f"centerface-{size}" for size in centerface.SIZES), _centerface),
+        Recipe("dlib-resnet", "dlib", ("dlib-resnet",)),
+        Recipe("centerface", "centerface", ("centerface-192", "centerface-512", "centerface-1024")),
     )
 }
 
 
-def recipe(name: str) -> Recipe:
-    """The row of that name.
+def kind(name: str) -> Kind:
+    """The row of that kind.
 
     Raises:
         ConversionError: there is none.
     """
-    try:
-        return RECIPES[name]
-    except KeyError:
-        raise ConversionError(f"nothing known converts {name!r}; there are {', '.join(RECIPES)}") from None
+    if name not in KINDS:
+        raise ConversionError(f"nothing known converts {name!r}; there are {', '.join(KINDS)}")
+    return KINDS[name]
+
+
+def recipe(name: str) -> Recipe:
+    """The row of that weight.
+
+    Raises:
+        ConversionError: there is none.
+    """
+    if name not in RECIPES:
+        raise ConversionError(f"nothing known converts {name!r}; there are {', '.join(RECIPES)}")
+    return RECIPES[name]

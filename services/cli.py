@@ -35,9 +35,9 @@ for _name, (_module, _extra) in GROUPS.items():
 
 
 def app() -> None:
-    """Runs the command line; a known error is one red line and exit status 1, never a traceback."""
+    """Runs the command line; a known error is one red line and its exit status, never a traceback."""
     try:
         COMMANDS()
     except AnonFacesError as error:
         Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
-        sys.exit(1)
+        sys.exit(error.exit_status)

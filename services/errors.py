@@ -11,6 +11,7 @@ class AnonFacesError(Exception):
     code: ClassVar[str] = "internal"
     http_status: ClassVar[int] = 500
     grpc_status: ClassVar[grpc.StatusCode] = grpc.StatusCode.INTERNAL
+    exit_status: ClassVar[int] = 1  # of the command line
 
 
 # --- what came in -----------------------------------------------------------------------------------------------
@@ -110,6 +111,7 @@ class ConversionError(AnonFacesError):
     """A model cannot be converted, or its conversion does not agree with its source."""
 
     code = "conversion"
+    exit_status = 2
 
 
 class PartitionError(AnonFacesError):

@@ -30,10 +30,10 @@ class Settings(BaseSettings):
     triton_timeout_s: float = Field(20.0, gt=0, description="longest wait for one inference")
     ready_ttl_s: float = Field(30.0, ge=0, description="for how long an inference that worked counts as readiness")
 
-    # Which models.
-    detector: str = Field("centerface", description="a row of services/anonymizer/models.py")
-    embedder: str = Field("dlib-resnet", description="a row of services/anonymizer/models.py")
-    generator: str = Field("mobile-stylegan-1024", description="a row of services/anonymizer/models.py")
+    # Which models. Building an index takes centerface, dlib-resnet and mobile-stylegan-1024 where none is named.
+    detector: str | None = Field(None, description="name of a detector; None: the index's")
+    embedder: str | None = Field(None, description="name of an embedder, shipped or converted; None: the index's")
+    generator: str | None = Field(None, description="name of a generator, shipped or converted; None: the index's")
 
     # Limits, checked before a photo is decoded.
     max_body_bytes: int = Field(32 * 1024 * 1024, gt=0, description="largest request body")

@@ -21,10 +21,10 @@ from rich.table import Table
 from deploy.local.sample_photos import framed, paste, unseen_pictures
 from deploy.local.stack import LocalStack
 from services.anonymizer.encode import encode
-from services.anonymizer.models import GENERATORS
 from services.anonymizer.triton import Triton
-from services.population.demo import SAMPLER
-from services.provenance import check_model
+from services.population.compatibility import models_for
+from services.population.index import read_index
+from services.population.sample import Sampler, sampler_for
 from services.settings import Settings
 
 PHOTO_PX, FACE_PX = 1024, 700
@@ -62,12 +62,10 @@ def read_sums(stack: LocalStack) -> Sums:
     return Sums(stages, inside)
 
 
-async def _photos(stack: LocalStack, settings: Settings, count: int) -> list[bytes]:
+async def _photos(stack: LocalStack, sampler: Sampler, count: int) -> list[bytes]:
     """One-face photos of 1024 x 1024, as JPEG."""
-    sampler = GENERATORS[SAMPLER]
-    w_mean = np.array(check_model(settings.model_repository, sampler.mapping)["card"]["w_mean"], np.float32)
     async with Triton(stack.triton.url, timeout_s=60) as triton:
-        pictures = await unseen_pictures(count, w_mean, triton)
+        pictures = await unseen_pictures(count, sampler, triton)
     photos = []
     for picture in pictures:
         board = np.full((PHOTO_PX, PHOTO_PX, 3), 150, np.uint8)
@@ -98,10 +96,11 @@ async def _send(url: str, photos: Sequence[bytes], concurrency: int) -> tuple[li
 
 def run(settings: Settings, out: Path, console: Console) -> dict[str, Any]:
     """Runs the bench on a stack of its own; prints tables and writes `out` as JSON."""
-    sampler = GENERATORS[SAMPLER]
+    models = models_for(read_index(settings.index_path), settings)
+    sampler = sampler_for(models.generator, settings.model_repository)
     console.print("starting Triton and the service ...")
-    with LocalStack(settings, extra_models=(sampler.model, sampler.mapping)) as stack:
-        photos = asyncio.run(_photos(stack, settings, 6))
+    with LocalStack(settings, extra_models=sampler.models) as stack:
+        photos = asyncio.run(_photos(stack, sampler, 6))
         url = f"{stack.url}/v1/anonymize"
         console.print("measuring ...")
         first, _, _ = asyncio.run(_send(url, photos, 1))  # fills the cache of surrogates

@@ -16,12 +16,12 @@ from deploy.local.measure import Measured, measure
 from deploy.local.sample_photos import Sample, sample_photos
 from deploy.local.stack import LocalStack
 from services.anonymizer.encode import encode
-from services.anonymizer.models import GENERATORS, Models, choose
+from services.anonymizer.models import Models
 from services.anonymizer.triton import Triton
 from services.errors import StackError
-from services.population.demo import SAMPLER
+from services.population.compatibility import models_for
 from services.population.index import ClusterIndex, read_index
-from services.provenance import check_model
+from services.population.sample import sampler_for
 from services.settings import Settings
 
 TILE_PX = 360
@@ -33,9 +33,10 @@ def run(settings: Settings, out: Path, console: Console) -> None:
     Raises:
         AnonFacesError: a missing model or index, or a stack that does not start.
     """
-    sampler = GENERATORS[SAMPLER]
+    models = models_for(read_index(settings.index_path), settings)
+    sampler = sampler_for(models.generator, settings.model_repository)
     console.print("starting Triton and the service ...")
-    with LocalStack(settings, extra_models=(sampler.model, sampler.mapping)) as stack:
+    with LocalStack(settings, extra_models=sampler.models) as stack:
         show(stack, settings, out, console)
     console.print(f"pictures and faces.json are in [bold]{out}[/]; begin with contact-sheet.jpg", highlight=False)
 
@@ -47,8 +48,8 @@ def show(stack: LocalStack, settings: Settings, out: Path, console: Console) -> 
         StackError: the service refused a sample, or a face is still nearer to the original than to its surrogate.
     """
     out.mkdir(parents=True, exist_ok=True)
-    models = choose(settings.detector, settings.embedder, settings.generator)
     index = read_index(settings.index_path)
+    models = models_for(index, settings)
     rows = asyncio.run(_through(stack, settings, models, index, out, console))
     (out / "faces.json").write_text(json.dumps([row.as_dict() for row in rows], indent=1) + "\n")
     console.print(_table(rows, index))
@@ -62,13 +63,12 @@ def show(stack: LocalStack, settings: Settings, out: Path, console: Console) -> 
 async def _through(
     stack: LocalStack, settings: Settings, models: Models, index: ClusterIndex, out: Path, console: Console
 ) -> list[Measured]:
-    sampler = GENERATORS[SAMPLER]
-    w_mean = np.array(check_model(settings.model_repository, sampler.mapping)["card"]["w_mean"], np.float32)
+    sampler = sampler_for(models.generator, settings.model_repository)
     rows: list[Measured] = []
     pairs: list[np.ndarray] = []
     async with Triton(stack.triton.url, timeout_s=60) as triton, httpx.AsyncClient(timeout=120) as http:
         console.print("making sample photos ...")
-        for sample in await sample_photos(index, w_mean, triton):
+        for sample in await sample_photos(index, sampler, triton):
             before, after, inspected = await _anonymise(sample, stack.url, http, out)
             faces = len(inspected["faces"])
             console.print(f"  {sample.name}: {faces} face{'s' * (faces != 1)}", highlight=False)

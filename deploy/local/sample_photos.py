@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from services.anonymizer.models import GENERATORS
-from services.anonymizer.synthesise import render
+from services.anonymizer.latents import PSI
 from services.anonymizer.triton import Triton
-from services.population.demo import PSI, SAMPLER, person_name, sample_w
+from services.population.demo import person_name
 from services.population.index import ClusterIndex
+from services.population.sample import Sampler
 
 UNSEEN_SEED = 1_000_003  # of people outside every demo population
 FRESH = 0.2  # how far a fresh picture is from the enrolled one, as a share of the way to another person
@@ -25,20 +25,18 @@ class Sample:
     pixels: np.ndarray  # uint8 [H, W, 3] RGB
 
 
-async def fresh_pictures(count: int, index: ClusterIndex, w_mean: np.ndarray, triton: Triton) -> np.ndarray:
+async def fresh_pictures(count: int, index: ClusterIndex, sampler: Sampler, triton: Triton) -> np.ndarray:
     """New pictures of the first enrolled people: another expression, light and background. uint8 [count, S, S, 3]."""
     provenance = index.manifest["provenance"]
-    generator = GENERATORS[SAMPLER]
     numbers = [i for i in range(2 * count) if person_name(i) in set(index.enrolment.identities.tolist())][:count]
-    w = (await sample_w(max(numbers) + 1, provenance["seed"], triton, generator, w_mean))[numbers]
-    other = await sample_w(count, UNSEEN_SEED + 1, triton, generator, w_mean)
-    return await render(w + FRESH / PSI * (other - w_mean), triton, generator)
+    latents = (await sampler.latents(max(numbers) + 1, provenance["seed"], triton))[numbers]
+    other = await sampler.latents(count, UNSEEN_SEED + 1, triton)
+    return await sampler.pictures(latents + FRESH / PSI * (other - sampler.mean), triton)
 
 
-async def unseen_pictures(count: int, w_mean: np.ndarray, triton: Triton) -> np.ndarray:
+async def unseen_pictures(count: int, sampler: Sampler, triton: Triton) -> np.ndarray:
     """People outside the population. uint8 [count, S, S, 3]."""
-    generator = GENERATORS[SAMPLER]
-    return await render(await sample_w(count, UNSEEN_SEED, triton, generator, w_mean), triton, generator)
+    return await sampler.pictures(await sampler.latents(count, UNSEEN_SEED, triton), triton)
 
 
 def pinboard(pictures: np.ndarray, columns: int, cell: int, seed: int, rows: int | None = None) -> np.ndarray:
@@ -84,10 +82,10 @@ def paste(board: np.ndarray, picture: np.ndarray, centre: tuple[float, float], s
     board[:] = np.round(board * (1 - weight) + cv2.warpAffine(small, matrix, extent) * weight)
 
 
-async def sample_photos(index: ClusterIndex, w_mean: np.ndarray, triton: Triton) -> list[Sample]:
+async def sample_photos(index: ClusterIndex, sampler: Sampler, triton: Triton) -> list[Sample]:
     """Ten people on one board (five enrolled, five not), a photo of a real person, and portraits of several kinds."""
-    fresh = await fresh_pictures(8, index, w_mean, triton)
-    unseen = await unseen_pictures(12, w_mean, triton)
+    fresh = await fresh_pictures(8, index, sampler, triton)
+    unseen = await unseen_pictures(12, sampler, triton)
     group = np.stack([picture for pair in zip(fresh[:5], unseen[:5], strict=True) for picture in pair])
     samples = [Sample("group", pinboard(group, 5, 320, seed=11)), Sample("astronaut", _astronaut())]
     for number, picture in enumerate((*fresh[5:8], *unseen[5:8])):

@@ -8,9 +8,8 @@ import httpx
 
 from deploy.local.process import Server, child_environment, free_port, require_free, wait_until
 from deploy.local.triton import LocalTriton
-from services.anonymizer.models import choose
 from services.errors import StackError
-from services.population.compatibility import check_built_with, check_made_for
+from services.population.compatibility import check_built_with, models_for
 from services.population.index import read_index
 from services.settings import Settings
 
@@ -38,8 +37,7 @@ class Service:
             StackError: the service did not come up; with the end of its log.
         """
         require_free(self.settings.host, self.port, "ANONFACES_PORT")
-        models = choose(self.settings.detector, self.settings.embedder, self.settings.generator)
-        check_made_for(read_index(self.settings.index_path), models)
+        models_for(read_index(self.settings.index_path), self.settings)
         chosen = {f"ANONFACES_{name.upper()}": str(value) for name, value in self.settings if value is not None}
         env = child_environment(
             **{**chosen, "ANONFACES_TRITON_URL": self.triton_url, "ANONFACES_PORT": str(self.port)},
@@ -76,7 +74,7 @@ class LocalStack:
     """Triton and the service, started in that order and stopped in the other."""
 
     def __init__(self, settings: Settings, port: int = 0, extra_models: Iterable[str] = (), work: Path | None = None):
-        models = choose(settings.detector, settings.embedder, settings.generator)
+        models = models_for(read_index(settings.index_path), settings)
         self.settings, self.work = settings, work or settings.home / "run"
         self.triton = LocalTriton(settings.model_repository, {*models.online(), *extra_models}, self.work)
         self.service = Service(settings, self.triton.url, self.work, port)

@@ -7,6 +7,14 @@ import numpy as np
 # template and of the nose and mouth of the faces it was trained on.
 DLIB_CHIP_150 = np.array([(47.5, 46.6), (100.5, 46.6), (74.0, 76.6), (50.4, 103.0), (97.6, 103.0)])
 
+# How chips are cut: the landmarks' places as shares of a chip's side. An aligner's name also says which landmarks it
+# takes (CenterFace's five, from the second look at 192 px): others would give other embeddings.
+ALIGNERS = {
+    "centerface5-look192-similarity150": DLIB_CHIP_150 / 150,
+    # FaceNet's chips are MTCNN's boxes with a margin of a fifth.
+    "centerface5-look192-facenet160": np.array([(0.36, 0.42), (0.64, 0.42), (0.50, 0.56), (0.38, 0.70), (0.62, 0.70)]),
+}
+
 # The same points in a face aligned as FFHQ aligns, as shares of the picture: means over 24 surrogates as the detector
 # sees them.
 FFHQ_LANDMARKS = np.array([(0.374, 0.475), (0.644, 0.480), (0.505, 0.629), (0.385, 0.736), (0.614, 0.738)])
@@ -42,6 +50,22 @@ def misfit(source: np.ndarray, target: np.ndarray) -> float:
     residual = target - (source @ matrix[:, :2].T + matrix[:, 2])
     radius = target - target.mean(axis=0)
     return float(np.sqrt((residual**2).sum() / max(float((radius**2).sum()), 1e-12)))
+
+
+def pose_of(landmarks: np.ndarray) -> np.ndarray:
+    """What a similarity does not explain of some landmarks: how the head is turned, and how the face is built.
+
+    Args:
+        landmarks: float [n, 5, 2], in pixels or any other unit.
+
+    Returns:
+        float32 [n, 10]: x and y of each landmark's offset from FFHQ's average, in sides of FFHQ's picture.
+    """
+    rows = []
+    for points in landmarks:
+        matrix = similarity(points, FFHQ_LANDMARKS)
+        rows.append((points @ matrix[:, :2].T + matrix[:, 2] - FFHQ_LANDMARKS).ravel())
+    return np.array(rows, np.float32).reshape(len(landmarks), 10)
 
 
 def warp(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -93,17 +117,18 @@ def shrink(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
 
 
-def cut_chips(image: np.ndarray, landmarks: np.ndarray, side: int = 150) -> np.ndarray:
-    """Cuts faces out as dlib's recogniser wants them.
+def cut_chips(image: np.ndarray, landmarks: np.ndarray, aligner: str, side: int) -> np.ndarray:
+    """Cuts faces out as a recogniser wants them.
 
     Args:
         image: uint8 [H, W, 3] RGB.
         landmarks: float [n, 5, 2]: left eye, right eye, nose, left and right corner of the mouth, in pixels.
+        aligner: a row of `ALIGNERS`.
         side: side of a chip in pixels.
 
     Returns:
         uint8 [n, side, side, 3] RGB.
     """
-    template = DLIB_CHIP_150 * (side / 150)
+    template = ALIGNERS[aligner] * side
     chips = [warp(image, similarity(points, template), (side, side)) for points in landmarks]
     return np.stack(chips) if chips else np.empty((0, side, side, 3), np.uint8)

@@ -20,6 +20,6 @@ async def embed(pixels: np.ndarray, landmarks: np.ndarray, triton: Triton, embed
     """
     if len(landmarks) == 0:
         return np.empty((0, embedder.dims), np.float32)
-    chips = await asyncio.to_thread(cut_chips, pixels, landmarks, embedder.chip_px)
+    chips = await asyncio.to_thread(cut_chips, pixels, landmarks, embedder.aligner, embedder.chip_px)
     (embeddings,) = await triton.infer(embedder.model, {"chips": chips}, "embedding")
     return embeddings

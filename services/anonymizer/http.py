@@ -164,6 +164,7 @@ async def anonymize(
     format: Annotated[PhotoFormat | None, Query(description="output format; the photo's own if not given")] = None,
     no_face: Annotated[NoFacePolicy | None, Query(description="what to do with a photo without faces")] = None,
     stranger: Annotated[StrangerPolicy | None, Query(description="what to do with a face nobody enrolled")] = None,
+    emotion: Annotated[str | None, Query(description="of every surrogate, where the generator has that input")] = None,
 ) -> Response:
     """Returns the photo with every face replaced by the surrogate of a crowd of at least k people.
 
@@ -174,6 +175,7 @@ async def anonymize(
         output=format,
         no_face=_allowed(service, "no_face", no_face, ("pass", "refuse")),
         stranger=_allowed(service, "stranger", stranger, ("assign", "mask", "refuse")),
+        chosen={} if emotion is None else {"emotion": emotion},
     )
     done = await _work(service, "anonymize", request, lambda data: service.pipeline.anonymise(data, options))
     counts = {
@@ -181,6 +183,7 @@ async def anonymize(
         "X-AnonFACES-Enrolled": str(done.count("enrolled")),
         "X-AnonFACES-Strangers": str(done.count("stranger")),
         "X-AnonFACES-Masked": str(done.count("masked")),
+        **({} if emotion is None else {"X-AnonFACES-Emotion": emotion}),  # what was not a function of the crowd alone
     }
     return Response(done.data, media_type=MEDIA_TYPES[done.format], headers={**counts, **_index_headers(service)})
 

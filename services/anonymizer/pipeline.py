@@ -2,9 +2,9 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 
 import numpy as np
@@ -16,6 +16,7 @@ from services.anonymizer.decode import Photo, PhotoFormat, decode
 from services.anonymizer.detect import Face, detect
 from services.anonymizer.embed import embed
 from services.anonymizer.encode import encode
+from services.anonymizer.latents import check_chosen
 from services.anonymizer.lookup import Assignment, look_up
 from services.anonymizer.models import Models
 from services.anonymizer.synthesise import Surrogates
@@ -34,6 +35,7 @@ class Options:
     output: PhotoFormat | None = None  # None: the photo's own format
     no_face: NoFacePolicy | None = None
     stranger: StrangerPolicy | None = None
+    chosen: Mapping[str, str] = field(default_factory=dict)  # inputs of the generator: {"emotion": "happy"}
 
 
 @dataclass(frozen=True)
@@ -88,16 +90,20 @@ class Pipeline:
             data: the photo's bytes, JPEG, PNG or WebP.
 
         Raises:
+            BadRequest: the generator has not what was chosen.
             UnsupportedMediaType, BadPhoto, PhotoTooLarge: the photo.
             NoFaceFound, StrangerRefused, TooManyFaces: by policy.
             ModelServerUnavailable, DeadlineExceeded: the models.
         """
+        check_chosen(self.models.generator, options.chosen)
         photo = await self._decode(data)
         faces = await self._see(photo, options)
         replaced = [seen for seen in faces if seen.masked is None and seen.assignment is not None]
         masked = [seen.face for seen in faces if seen.masked is not None or seen.assignment is None]
         with _stage("synthesise"):
-            surrogates = await self.surrogates.get([seen.assignment.crowd for seen in replaced if seen.assignment])
+            surrogates = await self.surrogates.get(
+                [seen.assignment.crowd for seen in replaced if seen.assignment], options.chosen
+            )
         with _stage("blend"):
             pairs = [(seen.face, surrogate) for seen, surrogate in zip(replaced, surrogates, strict=True)]
             pixels = await asyncio.to_thread(blend, photo.pixels, pairs, masked)

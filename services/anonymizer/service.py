@@ -12,12 +12,11 @@ import cv2
 
 from services import metrics
 from services.anonymizer.http import OnlyPublicPaths, api
-from services.anonymizer.models import choose
 from services.anonymizer.pipeline import Pipeline
 from services.anonymizer.readiness import Readiness, check_models
 from services.anonymizer.triton import Triton
 from services.errors import AnonFacesError
-from services.population.compatibility import check_made_for
+from services.population.compatibility import models_for
 from services.population.index import read_index
 from services.settings import settings
 
@@ -50,9 +49,8 @@ class Anonymizer:
         cv2.setNumThreads(1)  # photos run side by side; one photo must not take every core
         self.settings = settings()
         try:
-            models = choose(self.settings.detector, self.settings.embedder, self.settings.generator)
             index = read_index(self.settings.index_path)
-            check_made_for(index, models)
+            models = models_for(index, self.settings)
         except AnonFacesError as reason:
             _refuse_to_start(reason)
         self.triton = Triton(self.settings.triton_url, self.settings.triton_timeout_s)

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from services import metrics
+from services.anonymizer.latents import check_chosen, inputs_of
 from services.anonymizer.mask import below_fringe
 from services.anonymizer.models import Generator
 from services.anonymizer.triton import Triton
@@ -19,48 +20,65 @@ class Surrogate:
     """The synthetic face of a crowd."""
 
     crowd: int
-    image: np.ndarray  # uint8 [S, S, 3] RGB, read-only
+    image: np.ndarray  # uint8 [H, W, 3] RGB, read-only
     landmarks: np.ndarray  # float64 [5, 2], pixels of the image
     shown: np.ndarray | None = None  # uint8 [256, 256] in FFHQ's alignment, 255 where it may be shown; None: everywhere
 
 
-async def render(w: np.ndarray, triton: Triton, generator: Generator) -> np.ndarray:
-    """`w float32 [n, w_dims]` -> pictures uint8 [n, S, S, 3] RGB."""
-    (images,) = await triton.infer(generator.model, {"w": w.astype(np.float32)}, "image")
+Key = tuple[int, tuple[tuple[str, str], ...]]  # crowd, and what the request chose of the generator's inputs
+
+
+async def render(
+    latents: np.ndarray, triton: Triton, generator: Generator, chosen: Mapping[str, str] | None = None
+) -> np.ndarray:
+    """Latents float32 [n, *latent_shape], or flat, -> pictures uint8 [n, H, W, 3] RGB.
+
+    Raises:
+        BadRequest: the generator has not what was chosen.
+        ModelServerUnavailable, DeadlineExceeded: Triton's failures.
+    """
+    (images,) = await triton.infer(generator.model, inputs_of(latents, generator, chosen or {}), "image")
     return images
 
 
 class Surrogates:
-    """Surrogates by crowd, bounded in bytes. Misses that come while others render go to Triton as one batch."""
+    """Surrogates by crowd (and choice), bounded in bytes. Misses that come while others render become one batch."""
 
     def __init__(self, crowds: Crowds, triton: Triton, generator: Generator, capacity_bytes: int):
         self._crowds, self._triton, self._generator = crowds, triton, generator
-        self._capacity = max(1, capacity_bytes // (generator.image_px**2 * 3))
-        self._kept: OrderedDict[int, Surrogate] = OrderedDict()
-        self._wanted: dict[int, asyncio.Future[Surrogate]] = {}  # queued or rendering
-        self._queue: list[int] = []
+        height, width = generator.image_size
+        self._capacity = max(1, capacity_bytes // (height * width * 3))
+        self._kept: OrderedDict[Key, Surrogate] = OrderedDict()
+        self._wanted: dict[Key, asyncio.Future[Surrogate]] = {}  # queued or rendering
+        self._queue: list[Key] = []
         self._renderer: asyncio.Task[None] | None = None
 
-    async def get(self, crowds: Iterable[int]) -> list[Surrogate]:
+    async def get(self, crowds: Iterable[int], chosen: Mapping[str, str] | None = None) -> list[Surrogate]:
         """The surrogates of some crowds, in their order; rendered if they are not kept.
 
+        Args:
+            chosen: values of the generator's inputs, the same for all faces of a request; see `inputs_of`.
+
         Raises:
+            BadRequest: the generator has not what was chosen.
             ModelServerUnavailable, DeadlineExceeded: Triton's failures; a later call tries again.
         """
-        return list(await asyncio.gather(*(self._one(crowd) for crowd in crowds)))
+        choice = tuple(sorted((chosen or {}).items()))
+        check_chosen(self._generator, dict(choice))
+        return list(await asyncio.gather(*(self._one((crowd, choice)) for crowd in crowds)))
 
-    async def _one(self, crowd: int) -> Surrogate:
-        if crowd in self._kept:
+    async def _one(self, key: Key) -> Surrogate:
+        if key in self._kept:
             metrics.SURROGATE_LOOKUPS.labels("hit").inc()
-            self._kept.move_to_end(crowd)
-            return self._kept[crowd]
-        if crowd not in self._wanted:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        if key not in self._wanted:
             metrics.SURROGATE_LOOKUPS.labels("miss").inc()
-            self._wanted[crowd] = asyncio.get_running_loop().create_future()
-            self._queue.append(crowd)
+            self._wanted[key] = asyncio.get_running_loop().create_future()
+            self._queue.append(key)
         else:
             metrics.SURROGATE_LOOKUPS.labels("joined").inc()
-        future = self._wanted[crowd]
+        future = self._wanted[key]
         if self._renderer is None or self._renderer.done():
             self._renderer = asyncio.create_task(self._render_queue())
         return await asyncio.shield(future)  # a caller that gives up does not take the others' surrogate away
@@ -68,33 +86,37 @@ class Surrogates:
     async def _render_queue(self) -> None:
         while self._queue:
             await asyncio.sleep(0)  # lets every request that is ready add its misses
-            batch = self._queue[: self._triton.max_batch]
-            del self._queue[: len(batch)]
+            choice = self._queue[0][1]  # one choice a batch
+            batch = [key for key in self._queue if key[1] == choice][: self._triton.max_batch]
+            self._queue = [key for key in self._queue if key not in batch]
             try:
-                images = await render(self._crowds.surrogate_w[batch], self._triton, self._generator)
-                surrogates = [self._keep(crowd, image) for crowd, image in zip(batch, images, strict=True)]
+                latents = self._crowds.surrogate_latents[[crowd for crowd, _ in batch]]
+                images = await render(latents, self._triton, self._generator, dict(choice))
+                surrogates = [self._keep(key, image) for key, image in zip(batch, images, strict=True)]
             except BaseException as failed:
-                for crowd in batch:
-                    self._settle(crowd, failed)
+                for key in batch:
+                    self._settle(key, failed)
                 if not isinstance(failed, Exception):
                     raise
             else:
-                for surrogate in surrogates:
-                    self._settle(surrogate.crowd, surrogate)
+                for key, surrogate in zip(batch, surrogates, strict=True):
+                    self._settle(key, surrogate)
 
-    def _keep(self, crowd: int, image: np.ndarray) -> Surrogate:
+    def _keep(self, key: Key, image: np.ndarray) -> Surrogate:
         image = np.array(image)
         image.flags.writeable = False
-        landmarks = self._crowds.surrogate_landmarks[crowd].astype(np.float64) * image.shape[0]
-        surrogate = Surrogate(crowd, image, landmarks, below_fringe(image, landmarks))
-        self._kept[crowd] = surrogate
+        # An index knows a surrogate's landmarks as it is by default; another expression moves them little.
+        sides = np.array([image.shape[1], image.shape[0]], np.float64)
+        landmarks = self._crowds.surrogate_landmarks[key[0]].astype(np.float64) * sides
+        surrogate = Surrogate(key[0], image, landmarks, below_fringe(image, landmarks))
+        self._kept[key] = surrogate
         while len(self._kept) > self._capacity:
             self._kept.popitem(last=False)
         metrics.SURROGATE_BYTES.set(sum(kept.image.nbytes for kept in self._kept.values()))
         return surrogate
 
-    def _settle(self, crowd: int, result: Surrogate | BaseException) -> None:
-        future = self._wanted.pop(crowd)
+    def _settle(self, key: Key, result: Surrogate | BaseException) -> None:
+        future = self._wanted.pop(key)
         if future.done():
             return
         if isinstance(result, Surrogate):

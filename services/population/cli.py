@@ -4,19 +4,18 @@ import asyncio
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from deploy.local.triton import LocalTriton
-from services.anonymizer.models import GENERATORS, choose
+from services.anonymizer.models import choose
 from services.anonymizer.triton import Triton
 from services.errors import ConversionError, IndexRefused
 from services.population import demo as synthetic
 from services.population.compatibility import check_built_with
 from services.population.index import ClusterIndex, read_index
-from services.provenance import check_model
+from services.population.sample import sampler_for
 from services.settings import settings
 
 app = typer.Typer(help="Populations, and the cluster indexes made of them.", no_args_is_help=True)
@@ -65,11 +64,10 @@ def _is_current(folder: Path, people: int, k: int, seed: int) -> bool:
 
 async def _build(people: int, k: int, seed: int, algorithm: str, folder: Path) -> ClusterIndex:
     s = settings()
-    models = choose(s.detector, s.embedder, s.generator)
-    sampler = GENERATORS[synthetic.SAMPLER]
-    w_mean = np.array(check_model(s.model_repository, sampler.mapping)["card"]["w_mean"], np.float32)
+    models = choose(s)
+    sampler = sampler_for(models.generator, s.model_repository)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    served = {*models.online(), sampler.model, sampler.mapping}
+    served = {*models.online(), *sampler.models}
     with LocalTriton(s.model_repository, served, s.home / "run") as server, Progress(*columns, console=console) as bar:
         tasks: dict[str, int] = {}
 
@@ -79,7 +77,7 @@ async def _build(people: int, k: int, seed: int, algorithm: str, folder: Path) -
             bar.update(tasks[what], completed=done)  # type: ignore[arg-type]
 
         async with Triton(server.url, timeout_s=120) as triton:
-            sampled = await synthetic.sample_people(people, seed, triton, models, w_mean, progress)
+            sampled = await synthetic.sample_people(people, seed, triton, models, sampler, progress)
             return await synthetic.build_index(
                 sampled, k, algorithm, seed, triton, models, s.model_repository, folder, progress
             )

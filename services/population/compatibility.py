@@ -2,10 +2,27 @@
 
 from pathlib import Path
 
-from services.anonymizer.models import Models
+from services.anonymizer.models import DEFAULTS, Models, choose
 from services.errors import IndexRefused
 from services.population.index import ClusterIndex
 from services.provenance import check_model
+from services.settings import Settings
+
+
+def models_for(index: ClusterIndex, settings: Settings) -> Models:
+    """The models to serve an index with: the settings' where they name any, else the index's; checked against it.
+
+    Raises:
+        IndexRefused: the settings name others than the index was made with, or the index names none.
+        ConfigurationError: a model is not known here; convert it under the name it had.
+    """
+    provenance = index.manifest["provenance"]
+    missing = [part for part in DEFAULTS if not isinstance(provenance.get(part), str)]
+    if missing:
+        raise IndexRefused(f"index {index.manifest['name']} does not say its {missing[0]}; build the index again")
+    models = choose(settings, provenance)
+    check_made_for(index, models)
+    return models
 
 
 def check_made_for(index: ClusterIndex, models: Models) -> None:
@@ -16,7 +33,7 @@ def check_made_for(index: ClusterIndex, models: Models) -> None:
     """
     if (
         index.crowds.centroids.shape[1] != models.embedder.dims
-        or index.crowds.surrogate_w.shape[1] != models.generator.w_dims
+        or index.crowds.surrogate_latents.shape[1] != models.generator.latent_dims
     ):
         raise IndexRefused(
             f"index {index.manifest['name']} holds embeddings or latents of other lengths than the models'"

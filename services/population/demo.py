@@ -1,27 +1,20 @@
 """A population of people who do not exist, sampled from the generator: something to stand among on a fresh machine."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from services.anonymizer.detect import detect
-from services.anonymizer.embed import embed
-from services.anonymizer.models import GENERATORS, Generator, Models
-from services.anonymizer.synthesise import render
+from services.anonymizer.latents import PSI
+from services.anonymizer.models import Models
 from services.anonymizer.triton import Triton
 from services.errors import PartitionError
 from services.population.index import ClusterIndex, Crowds, Enrolment, write_index
 from services.population.partition import information_loss, partition
+from services.population.portrait import Portrait, photograph
+from services.population.sample import Sampler
 from services.provenance import check_model
-
-PSI = 0.7  # truncation: people look real, and still differ
-SAMPLER = "mobile-stylegan-512"  # people are only embedded, so half the size is enough
-MIN_SCORE, MIN_FACE_PX = 0.5, 64.0
-BATCH = 4
-WINDOW = 3  # batches under way: two render while the third is read
 
 Progress = Callable[[str, int, int], None]  # (what, done, of how many)
 
@@ -31,65 +24,19 @@ class People:
     """Synthetic people: their latents, and their embeddings as an enrolment photo of each gives them."""
 
     names: list[str]
-    w: np.ndarray  # float32 [n, w_dims]
+    latents: np.ndarray  # float32 [n, l], flat
     embeddings: np.ndarray  # float32 [n, d]
 
 
-async def sample_w(count: int, seed: int, triton: Triton, generator: Generator, w_mean: np.ndarray) -> np.ndarray:
-    """Draws people: z standard normal -> w, truncated towards the mean by psi 0.7. float32 [count, w_dims].
-
-    The first rows for a seed do not depend on `count`.
-    """
-    z = np.random.default_rng(seed).standard_normal((count, generator.latent_dims), dtype=np.float32)
-    (w,) = await triton.infer(generator.mapping, {"z": z}, "w")
-    return (w_mean + PSI * (w - w_mean)).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class Portrait:
-    """What a picture of one person gives: where the face is, and its embedding."""
-
-    landmarks: np.ndarray  # float32 [5, 2], pixels
-    embedding: np.ndarray  # float32 [d]
-
-
-async def read_portrait(image: np.ndarray, triton: Triton, models: Models) -> Portrait | None:
-    """Detects the largest face of `image uint8 [S, S, 3]` and embeds it as the service would; None without a face."""
-    faces = await detect(image, triton, models.detector, MIN_SCORE, MIN_FACE_PX)
-    if not faces:
-        return None
-    largest = max(faces, key=lambda face: face.side)
-    (embedding,) = await embed(image, largest.landmarks[None], triton, models.embedder)
-    return Portrait(largest.landmarks, embedding)
-
-
-async def photograph(
-    w: np.ndarray, triton: Triton, models: Models, generator: Generator, report: Callable[[int], None]
-) -> list[Portrait | None]:
-    """Renders `w float32 [n, w_dims]` and reads each picture. Batches overlap, so that no model waits for another."""
-    window = asyncio.Semaphore(WINDOW)
-
-    async def one(batch: np.ndarray) -> list[Portrait | None]:
-        async with window:
-            images = await render(batch, triton, generator)
-            portraits = await asyncio.gather(*(read_portrait(image, triton, models) for image in images))
-        report(len(batch))
-        return list(portraits)
-
-    batches = await asyncio.gather(*(one(w[i : i + BATCH]) for i in range(0, len(w), BATCH)))
-    return [portrait for batch in batches for portrait in batch]
-
-
 async def sample_people(
-    count: int, seed: int, triton: Triton, models: Models, w_mean: np.ndarray, progress: Progress
+    count: int, seed: int, triton: Triton, models: Models, sampler: Sampler, progress: Progress
 ) -> People:
     """Samples people until `count` of them have a face that the detector finds (nearly every one has).
 
     Raises:
         PartitionError: too few have one.
     """
-    generator = GENERATORS[SAMPLER]
-    w = await sample_w(2 * count, seed, triton, generator, w_mean)
+    latents = await sampler.latents(2 * count, seed, triton)
     kept: list[int] = []
     portraits: list[Portrait] = []
     done = 0
@@ -99,15 +46,18 @@ async def sample_people(
         done += rows
         progress("sampling people", min(done, count), count)
 
-    while len(kept) < count and done < len(w):
-        start, end = done, min(done + count - len(kept), len(w))
-        for number, portrait in enumerate(await photograph(w[start:end], triton, models, generator, report), start):
+    while len(kept) < count and done < len(latents):
+        start, end = done, min(done + count - len(kept), len(latents))
+        seen = await photograph(latents[start:end], triton, models, sampler.generator, report)
+        for number, portrait in enumerate(seen, start):
             if portrait is not None:
                 kept.append(number)
                 portraits.append(portrait)
     if len(kept) < count:
-        raise PartitionError(f"only {len(kept)} of {len(w)} sampled people have a face that is found; try another seed")
-    return People([person_name(i) for i in kept], w[kept], np.array([p.embedding for p in portraits]))
+        raise PartitionError(
+            f"only {len(kept)} of {len(latents)} people have a face that is found; ask for fewer, or another seed"
+        )
+    return People([person_name(i) for i in kept], latents[kept], np.array([p.embedding for p in portraits]))
 
 
 def person_name(number: int) -> str:
@@ -140,23 +90,24 @@ async def build_index(
         IndexRefused: the guarantee does not hold.
     """
     labels = partition(people.embeddings, k, algorithm, seed)
-    surrogate_w = mean_by(people.w, labels)
+    sides = models.generator.image_size[::-1]
+    latents = mean_by(people.latents, labels)
     done = 0
 
     def report(rows: int) -> None:
         nonlocal done
         done += rows
-        progress("rendering surrogates", done, len(surrogate_w))
+        progress("rendering surrogates", done, len(latents))
 
-    portraits = await photograph(surrogate_w, triton, models, models.generator, report)
+    portraits = await photograph(latents, triton, models, models.generator, report)
     found = [portrait for portrait in portraits if portrait is not None]
     if len(found) < len(portraits):
         raise PartitionError("a surrogate has no face that the detector finds; try another k or seed")
     crowds = Crowds(
         sizes=np.bincount(labels),
         centroids=mean_by(people.embeddings, labels),
-        surrogate_w=surrogate_w,
-        surrogate_landmarks=np.array([p.landmarks for p in found], np.float32) / models.generator.image_px,
+        surrogate_latents=latents,
+        surrogate_landmarks=np.array([p.landmarks for p in found], np.float32) / np.array(sides, np.float32),
         surrogate_embeddings=np.array([p.embedding for p in found], np.float32),
     )
     enrolment = Enrolment(np.array(people.names), people.embeddings, labels)
@@ -175,4 +126,4 @@ async def build_index(
         "generator": models.generator.name,
         "models_sha256": hashes,
     }
-    return write_index(folder, crowds, enrolment, k, provenance)
+    return write_index(folder, crowds, enrolment, k, models.embedder.same_person, provenance)

@@ -21,8 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from services.errors import IndexRefused
 from services.files import replacing_directory, write_durably
 
-FORMAT = 1
-MAX_THRESHOLD = 0.5
+FORMAT = 2
 MANIFEST, CROWDS, ENROLMENT = "manifest.json", "crowds.npz", "enrolment.npz"
 
 
@@ -30,7 +29,7 @@ MANIFEST, CROWDS, ENROLMENT = "manifest.json", "crowds.npz", "enrolment.npz"
 CROWD_ARRAYS = {
     "sizes": ("i", 1),
     "centroids": ("f", 2),
-    "surrogate_w": ("f", 2),
+    "surrogate_latents": ("f", 2),
     "surrogate_landmarks": ("f", 3),
     "surrogate_embeddings": ("f", 2),
 }
@@ -50,7 +49,7 @@ class Manifest(BaseModel):
     crowds: int
     identities: int
     sizes: list[int]
-    identity_threshold: Annotated[float, Field(gt=0, le=MAX_THRESHOLD)]
+    identity_threshold: Annotated[float, Field(gt=0)]
     files: dict[str, str]
     provenance: dict[str, Any]
     checksum: str
@@ -62,8 +61,8 @@ class Crowds:
 
     sizes: np.ndarray  # int64 [m], distinct identities
     centroids: np.ndarray  # float32 [m, d], mean embedding
-    surrogate_w: np.ndarray  # float32 [m, w], mean latent
-    surrogate_landmarks: np.ndarray  # float32 [m, 5, 2], in the surrogate's picture, as shares of its side
+    surrogate_latents: np.ndarray  # float32 [m, l], mean latent, flat
+    surrogate_landmarks: np.ndarray  # float32 [m, 5, 2], in the surrogate's picture, as shares of its sides
     surrogate_embeddings: np.ndarray  # float32 [m, d], of the surrogate's picture
 
 
@@ -133,13 +132,12 @@ def check_k(crowds: Crowds, enrolment: Enrolment, k: int) -> None:
         raise IndexRefused("the index holds values that are not finite numbers")
 
 
-def calibrate_threshold(embeddings: np.ndarray) -> float:
+def calibrate_threshold(embeddings: np.ndarray, same_person: float) -> float:
     """From how near on a face is taken for an enrolled person: so near that 99 % of enrolled people have nobody nearer.
-
-    At most 0.5: dlib calls 0.6 the same person, but among many people different ones come nearer than that.
 
     Args:
         embeddings: float [n, d], one row per identity, n >= 2.
+        same_person: the most it may be, of the embedder's row: in a small population even strangers are far apart.
     """
     embeddings = embeddings.astype(np.float64)
     squares = (embeddings**2).sum(axis=1)
@@ -149,7 +147,7 @@ def calibrate_threshold(embeddings: np.ndarray) -> float:
         distance = squares[rows, None] + squares - 2 * embeddings[rows] @ embeddings.T
         distance[np.arange(len(distance)), start + np.arange(len(distance))] = np.inf
         nearest[rows] = distance.min(axis=1)
-    return round(min(MAX_THRESHOLD, float(np.sqrt(max(0.0, np.percentile(nearest, 1))))), 4)
+    return round(min(same_person, float(np.sqrt(max(0.0, np.percentile(nearest, 1))))), 4)
 
 
 def _pack(arrays: Any) -> bytes:
@@ -165,12 +163,15 @@ def _seal(manifest: dict[str, Any]) -> bytes:
     return json.dumps({**body, "checksum": digest}, sort_keys=True, indent=1).encode() + b"\n"
 
 
-def write_index(folder: Path, crowds: Crowds, enrolment: Enrolment, k: int, provenance: dict[str, Any]) -> ClusterIndex:
+def write_index(
+    folder: Path, crowds: Crowds, enrolment: Enrolment, k: int, same_person: float, provenance: dict[str, Any]
+) -> ClusterIndex:
     """Writes an index whole or not at all; the folder's earlier content is replaced.
 
     Args:
         folder: where; its name is the index's name.
         k: fewest distinct identities of a crowd.
+        same_person: the embedder's cap on the distance at which a face is taken for an enrolled person.
         provenance: models with their hashes, aligner, partition, seed: kept in the manifest as given.
 
     Raises:
@@ -178,7 +179,7 @@ def write_index(folder: Path, crowds: Crowds, enrolment: Enrolment, k: int, prov
         OSError: no room or no permission; nothing is left behind.
     """
     check_k(crowds, enrolment, k)
-    threshold = calibrate_threshold(enrolment.embeddings)
+    threshold = calibrate_threshold(enrolment.embeddings, same_person)
     if threshold <= 0:
         raise IndexRefused("identities share one embedding: are they one person? A face could not be told apart")
     files = {CROWDS: _pack(crowds), ENROLMENT: _pack(enrolment)}

@@ -19,7 +19,7 @@ JPEG = {"Content-Type": "image/jpeg"}
 
 @pytest.fixture(scope="module")
 def models(settings) -> Models:
-    return choose(settings.detector, settings.embedder, settings.generator)
+    return choose(settings)
 
 
 def metric(http: httpx.Client, series: str) -> float:

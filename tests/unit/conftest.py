@@ -2,14 +2,13 @@
 
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from services.anonymizer.models import Models, choose
+from services.anonymizer.models import DETECTORS, EMBEDDERS, GENERATORS, Models
 from services.population.index import Crowds, Enrolment, write_index
 
 # Derandomised: a red run on one machine is red on the next one too. Fixtures used under @given hold no state.
@@ -37,7 +36,7 @@ def make_population() -> Callable[..., Population]:
         crowds = Crowds(
             sizes=np.array(sizes),
             centroids=centroids,
-            surrogate_w=rng.normal(size=(len(sizes), 6)).astype(np.float32),
+            surrogate_latents=rng.normal(size=(len(sizes), 6)).astype(np.float32),
             surrogate_landmarks=rng.uniform(0.3, 0.7, size=(len(sizes), 5, 2)).astype(np.float32),
             surrogate_embeddings=rng.normal(size=(len(sizes), dims)).astype(np.float32),
         )
@@ -47,8 +46,11 @@ def make_population() -> Callable[..., Population]:
 
 
 # the population of these tests is small, and so are its models
-_ROWS = choose("centerface", "dlib-resnet", "mobile-stylegan-512")
-MODELS = Models(_ROWS.detector, replace(_ROWS.embedder, dims=8), replace(_ROWS.generator, w_dims=6))
+MODELS = Models(
+    detector=DETECTORS["centerface"],
+    embedder=EMBEDDERS["dlib-resnet"].model_copy(update={"dims": 8}),
+    generator=GENERATORS["mobile-stylegan-512"].model_copy(update={"latent_shape": (6,)}),
+)
 PROVENANCE = {
     "detector": "centerface",
     "embedder": "dlib-resnet",
@@ -61,7 +63,7 @@ PROVENANCE = {
 def pristine(make_population, tmp_path_factory) -> Path:
     """An index of three crowds of 3, 3 and 4; tests copy it."""
     folder = tmp_path_factory.mktemp("pristine") / "town"
-    write_index(folder, *make_population(3, 3, 4), k=3, provenance=PROVENANCE)
+    write_index(folder, *make_population(3, 3, 4), k=3, same_person=0.5, provenance=PROVENANCE)
     return folder
 
 

@@ -5,6 +5,8 @@ import pytest
 
 from services.anonymizer.align import DLIB_CHIP_150, FFHQ_LANDMARKS, cut_chips, misfit, scale_of, similarity, warp
 
+DLIB = "centerface5-look192-similarity150"
+
 
 def matrix_of(scale: float, degrees: float, shift: tuple[float, float]) -> np.ndarray:
     c, s = scale * np.cos(np.radians(degrees)), scale * np.sin(np.radians(degrees))
@@ -114,7 +116,7 @@ def test_chips_have_their_landmarks_at_the_template(size, degrees):
     y, x = np.mgrid[0:1000, 0:1000]
     spots = sum(np.exp(-((x - px) ** 2 + (y - py) ** 2) / (2 * (size / 30) ** 2)) for px, py in landmarks)
     image = np.repeat(np.round(255 * np.minimum(spots, 1)).astype(np.uint8)[..., None], 3, axis=2)
-    (chip,) = cut_chips(image, landmarks[None])
+    (chip,) = cut_chips(image, landmarks[None], DLIB, 150)
     v, u = np.mgrid[0:150, 0:150]
     for px, py in DLIB_CHIP_150:
         near = np.where(np.hypot(u - px, v - py) < 12, chip[..., 0].astype(float), 0)
@@ -123,4 +125,4 @@ def test_chips_have_their_landmarks_at_the_template(size, degrees):
 
 
 def test_chips_of_no_faces_are_an_empty_batch():
-    assert cut_chips(np.zeros((50, 50, 3), np.uint8), np.empty((0, 5, 2)), 150).shape == (0, 150, 150, 3)
+    assert cut_chips(np.zeros((50, 50, 3), np.uint8), np.empty((0, 5, 2)), DLIB, 150).shape == (0, 150, 150, 3)

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -11,9 +13,10 @@ import pytest
 
 from conversion import centerface, mobile_stylegan, mobile_stylegan_ir
 from conversion.catalogue import Catalogue
+from conversion.converted import Converted
 from conversion.graph import FLOAT, Graph
 from conversion.parity import Parity, run_onnx
-from conversion.registry import RECIPES, Converted, Recipe, recipe
+from conversion.registry import KINDS, RECIPES, Kind, Recipe, recipe
 from conversion.repository import convert, is_current
 from services.errors import ConversionError, WeightsError
 from services.provenance import check_model
@@ -111,7 +114,10 @@ def registered(monkeypatch) -> Callable[..., None]:
                 Converted("tiny-b", doubling(), parity(second)),
             ]
 
-        monkeypatch.setitem(RECIPES, "tiny", Recipe("tiny", ("tiny-a", "tiny-b"), convert_tiny))
+        module = SimpleNamespace(convert=lambda path, name, options: convert_tiny({"tiny.bin": path}))
+        monkeypatch.setitem(sys.modules, "tiny_converter", module)
+        monkeypatch.setitem(KINDS, "tiny", Kind("tiny", "tiny_converter", "a kind of these tests"))
+        monkeypatch.setitem(RECIPES, "tiny", Recipe("tiny", "tiny", ("tiny-a", "tiny-b")))
 
     return register
 

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +92,7 @@ def test_manifest_that_is_no_manifest_is_refused(folder, text):
         read_index(folder)
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+@pytest.mark.parametrize("version", [0, 1, "2", None])
 def test_other_format_version_is_refused(folder, version):
     reseal(folder, format=version)
     with pytest.raises(IndexRefused, match="format"):
@@ -204,6 +203,9 @@ def test_index_made_with_another_model_is_refused(pristine, part):
 
 @pytest.mark.parametrize("part", ["embedder", "generator"])
 def test_index_of_other_lengths_than_the_models_is_refused(pristine, part):
-    longer = {"embedder": replace(MODELS.embedder, dims=9), "generator": replace(MODELS.generator, w_dims=7)}
+    longer = {
+        "embedder": MODELS.embedder.model_copy(update={"dims": 9}),
+        "generator": MODELS.generator.model_copy(update={"latent_shape": (7,)}),
+    }
     with pytest.raises(IndexRefused, match="lengths"):
-        check_made_for(read_index(pristine), replace(MODELS, **{part: longer[part]}))
+        check_made_for(read_index(pristine), MODELS.model_copy(update={part: longer[part]}))

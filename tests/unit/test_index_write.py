@@ -34,7 +34,7 @@ FILES = (MANIFEST, CROWDS, ENROLMENT)
 @pytest.mark.parametrize("part", ["crowds", "enrolment"])
 def test_what_is_written_is_read_back(make_population, tmp_path, part):
     written = dict(zip(("crowds", "enrolment"), make_population(3, 4), strict=True))
-    write_index(tmp_path / "town", *written.values(), k=3, provenance=PROVENANCE)
+    write_index(tmp_path / "town", *written.values(), k=3, same_person=0.5, provenance=PROVENANCE)
     found = getattr(read_index(tmp_path / "town"), part)
     for name, values in vars(written[part]).items():
         np.testing.assert_array_equal(getattr(found, name), values)
@@ -48,13 +48,13 @@ def test_manifest_says_what_the_index_is(pristine):
 
 
 def test_earlier_index_is_replaced(folder, make_population):
-    write_index(folder, *make_population(5, 6), k=5, provenance={})
+    write_index(folder, *make_population(5, 6), k=5, same_person=0.5, provenance={})
     assert read_index(folder).k == 5
     assert sorted(path.name for path in folder.parent.iterdir()) == ["town"]
 
 
 def test_enrolment_is_readable_by_its_owner_only(folder):
-    write_index(folder, *_arrays(folder), k=3, provenance={})
+    write_index(folder, *_arrays(folder), k=3, same_person=0.5, provenance={})
     assert stat.S_IMODE((folder / ENROLMENT).stat().st_mode) == 0o600
 
 
@@ -65,7 +65,7 @@ def _arrays(folder: Path) -> tuple[Crowds, Enrolment]:
 
 def test_version_depends_on_content_only(make_population, tmp_path, monkeypatch):
     """Built twice, at different times and places, an index has the same version."""
-    first = write_index(tmp_path / "one", *make_population(3, 3), k=3, provenance=PROVENANCE)
+    first = write_index(tmp_path / "one", *make_population(3, 3), k=3, same_person=0.5, provenance=PROVENANCE)
 
     class Later(index_module.datetime):
         @classmethod
@@ -73,15 +73,16 @@ def test_version_depends_on_content_only(make_population, tmp_path, monkeypatch)
             return super().now(tz).replace(year=2099)
 
     monkeypatch.setattr(index_module, "datetime", Later)
-    second = write_index(tmp_path / "two", *make_population(3, 3), k=3, provenance=PROVENANCE)
+    second = write_index(tmp_path / "two", *make_population(3, 3), k=3, same_person=0.5, provenance=PROVENANCE)
     assert second.manifest["created"].startswith("2099")
     assert first.version == second.version
 
 
 @pytest.mark.parametrize("change", ["k", "provenance", "people"])
 def test_version_changes_with_content(make_population, tmp_path, change):
-    arguments = {"k": 2 if change == "k" else 3, "provenance": {"seed": 1} if change == "provenance" else {}}
-    base = write_index(tmp_path / "one", *make_population(3, 3), k=3, provenance={})
+    provenance = {"seed": 1} if change == "provenance" else {}
+    arguments = {"k": 2 if change == "k" else 3, "same_person": 0.5, "provenance": provenance}
+    base = write_index(tmp_path / "one", *make_population(3, 3), k=3, same_person=0.5, provenance={})
     other = write_index(tmp_path / "two", *make_population(3, 3, seed=change == "people"), **arguments)
     assert base.version != other.version
 
@@ -109,7 +110,7 @@ def test_no_name_is_in_the_published_files(pristine):
 
 def refused(crowds: Crowds, enrolment: Enrolment, k: int, folder: Path, says: str) -> None:
     with pytest.raises(IndexRefused, match=says):
-        write_index(folder, crowds, enrolment, k, {})
+        write_index(folder, crowds, enrolment, k, 0.5, {})
     assert not folder.exists()
 
 
@@ -147,7 +148,7 @@ def test_empty_index_is_refused(make_population, tmp_path):
     refused(empty, Enrolment(*(v[:0] for v in vars(enrolment).values())), 2, tmp_path / "town", "no crowds")
 
 
-@pytest.mark.parametrize("name", ["centroids", "surrogate_w", "surrogate_landmarks", "surrogate_embeddings"])
+@pytest.mark.parametrize("name", ["centroids", "surrogate_latents", "surrogate_landmarks", "surrogate_embeddings"])
 def test_missing_row_of_a_crowd_is_refused(make_population, tmp_path, name):
     crowds, enrolment = make_population(3, 3)
     refused(replace(crowds, **{name: vars(crowds)[name][:1]}), enrolment, 3, tmp_path / "town", "different lengths")
@@ -164,9 +165,9 @@ def test_crowd_that_does_not_exist_is_refused(make_population, tmp_path, crowd):
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_values_that_are_not_finite_are_refused(make_population, tmp_path, bad):
     crowds, enrolment = make_population(3, 3)
-    latents = crowds.surrogate_w.copy()
+    latents = crowds.surrogate_latents.copy()
     latents[1, 2] = bad
-    refused(replace(crowds, surrogate_w=latents), enrolment, 3, tmp_path / "town", "not finite")
+    refused(replace(crowds, surrogate_latents=latents), enrolment, 3, tmp_path / "town", "not finite")
 
 
 def full_disk(*_: object) -> None:
@@ -177,7 +178,7 @@ def full_disk(*_: object) -> None:
 def test_failed_write_leaves_nothing(make_population, tmp_path, monkeypatch, call):
     monkeypatch.setattr(*((files.os, "fsync") if call == "fsync" else (Path, "rename")), full_disk)
     with pytest.raises(OSError, match="no space"):
-        write_index(tmp_path / "town", *make_population(3, 3), k=3, provenance={})
+        write_index(tmp_path / "town", *make_population(3, 3), k=3, same_person=0.5, provenance={})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -187,7 +188,7 @@ def test_failed_write_keeps_the_earlier_index(folder, make_population, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(*((files.os, "fsync") if call == "fsync" else (Path, "rename")), full_disk)
         with pytest.raises(OSError, match="no space"):
-            write_index(folder, *make_population(5, 5), k=5, provenance={})
+            write_index(folder, *make_population(5, 5), k=5, same_person=0.5, provenance={})
     assert read_index(folder).version == before
     assert sorted(path.name for path in folder.parent.iterdir()) == ["town"]
 
@@ -200,15 +201,15 @@ def test_threshold_leaves_99_percent_without_a_nearer_neighbour():
     rng = np.random.default_rng(0)
     points = rng.normal(size=(1100, 3)) * 3
     nearest = [np.sort(np.linalg.norm(points - p, axis=1))[1] for p in points]
-    assert calibrate_threshold(points) == pytest.approx(np.percentile(nearest, 1), rel=0.01)
+    assert calibrate_threshold(points, 100.0) == pytest.approx(np.percentile(nearest, 1), rel=0.01)
 
 
-def test_threshold_is_never_above_half():
-    assert calibrate_threshold(np.array([(0.0, 0.0), (10.0, 0.0), (0.0, 10.0)])) == 0.5
+def test_threshold_is_never_above_what_the_embedder_calls_one_person():
+    assert calibrate_threshold(np.array([(0.0, 0.0), (10.0, 0.0), (0.0, 10.0)]), 0.7) == 0.7
 
 
 def test_threshold_of_people_who_cannot_be_told_apart_is_zero():
-    assert calibrate_threshold(np.ones((5, 4), np.float32)) == 0.0
+    assert calibrate_threshold(np.ones((5, 4), np.float32), 0.5) == 0.0
 
 
 def test_archives_hold_no_time_of_writing(pristine):
@@ -222,5 +223,5 @@ def test_identities_with_one_and_the_same_embedding_are_refused_and_nothing_is_l
     enrolment.embeddings[1] = enrolment.embeddings[0]
     before = read_index(folder).version
     with pytest.raises(IndexRefused, match="one person"):
-        write_index(folder, crowds, enrolment, 5, PROVENANCE)
+        write_index(folder, crowds, enrolment, 5, 0.5, PROVENANCE)
     assert read_index(folder).version == before

@@ -1,31 +1,50 @@
-"""Every folder Triton would load: a configuration it can read, and one that agrees with the model beside it."""
+"""Every folder Triton would load: configurations it can read, and ones that agree with the model beside them."""
 
 from pathlib import Path
 
 import onnx
 import pytest
-from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as triton
 
+from conversion.triton_config import GPU_CONFIG, gpu_config_of, parse
 from services.anonymizer.models import DETECTORS, EMBEDDERS, GENERATORS
 from services.settings import ROOT
 
 REPOSITORY = ROOT / "model_repository"
-FOLDERS = sorted(path.parent for path in REPOSITORY.glob("*/config.pbtxt"))
+SHIPPED = {model for d in DETECTORS.values() for model in d.models.values()}
+SHIPPED |= {e.model for e in EMBEDDERS.values()}
+SHIPPED |= {model for g in GENERATORS.values() for model in (g.model, g.mapping) if model}
+# a user's own models may lie beside the committed ones
+FOLDERS = sorted(path.parent for path in REPOSITORY.glob("[!.]*/config.pbtxt") if path.parent.name in SHIPPED)
 TYPES = {"TYPE_FP32": onnx.TensorProto.FLOAT, "TYPE_UINT8": onnx.TensorProto.UINT8}
 
 each_folder = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 
 
 def config_of(folder: Path) -> triton.ModelConfig:
-    return text_format.Parse((folder / "config.pbtxt").read_text(), triton.ModelConfig())
+    return parse((folder / "config.pbtxt").read_text())
+
+
+def gpu_of(folder: Path) -> triton.ModelConfig:
+    return parse((folder / GPU_CONFIG).read_text())
+
+
+def tensorrt_of(folder: Path) -> dict[str, str]:
+    """What the GPU variant asks of TensorRT."""
+    (accelerator,) = gpu_of(folder).optimization.execution_accelerators.gpu_execution_accelerator
+    assert accelerator.name == "tensorrt"
+    return dict(accelerator.parameters)
+
+
+def graph_of(folder: Path) -> onnx.GraphProto:
+    file = folder / "1" / "model.onnx"
+    if not file.is_file():
+        pytest.skip(f"{folder.name} is not converted; run `anonfaces models convert`")
+    return onnx.load(file).graph
 
 
 def test_every_model_of_the_registry_has_a_folder():
-    needed = {model for d in DETECTORS.values() for model in d.models.values()}
-    needed |= {e.model for e in EMBEDDERS.values()}
-    needed |= {model for g in GENERATORS.values() for model in (g.model, g.mapping)}
-    assert needed == {folder.name for folder in FOLDERS}
+    assert {folder.name for folder in FOLDERS} == SHIPPED
 
 
 @each_folder
@@ -59,8 +78,9 @@ def test_queue_is_bounded_in_length_and_time(folder):
 
 
 @each_folder
-def test_every_input_is_warmed_up_at_its_shape_and_type(folder):
-    config = config_of(folder)
+@pytest.mark.parametrize("read", [config_of, gpu_of])
+def test_every_input_is_warmed_up_at_its_shape_and_type(folder, read):
+    config = read(folder)
     wanted = {value.name: (value.data_type, list(value.dims)) for value in config.input}
     assert config.model_warmup
     for sample in config.model_warmup:
@@ -69,10 +89,7 @@ def test_every_input_is_warmed_up_at_its_shape_and_type(folder):
 
 @each_folder
 def test_inputs_and_outputs_are_those_of_the_model(folder):
-    file = folder / "1" / "model.onnx"
-    if not file.is_file():
-        pytest.skip(f"{folder.name} is not converted; run `anonfaces models convert --all`")
-    graph, config = onnx.load(file).graph, config_of(folder)
+    graph, config = graph_of(folder), config_of(folder)
     for declared, found in ((config.input, graph.input), (config.output, graph.output)):
         told = {v.name: (TYPES[triton.DataType.Name(v.data_type)], list(v.dims)) for v in declared}
         have = {
@@ -84,8 +101,87 @@ def test_inputs_and_outputs_are_those_of_the_model(folder):
 
 @each_folder
 def test_batch_axis_of_the_model_is_free(folder):
-    file = folder / "1" / "model.onnx"
-    if not file.is_file():
-        pytest.skip(f"{folder.name} is not converted; run `anonfaces models convert --all`")
-    graph = onnx.load(file).graph
+    graph = graph_of(folder)
     assert all(v.type.tensor_type.shape.dim[0].dim_param for v in [*graph.input, *graph.output])
+
+
+# --- the variant for a GPU --------------------------------------------------------------------------------------
+
+
+@each_folder
+def test_gpu_variant_is_what_the_code_writes(folder):
+    want = gpu_config_of((folder / "config.pbtxt").read_text())
+    assert (folder / GPU_CONFIG).read_text() == want, "run `anonfaces models configs`"
+
+
+@each_folder
+def test_gpu_variant_is_the_same_model_to_its_clients(folder):
+    config, gpu = config_of(folder), gpu_of(folder)
+    assert (gpu.name, gpu.backend) == (config.name, config.backend)
+    assert list(gpu.input) == list(config.input)
+    assert list(gpu.output) == list(config.output)
+    assert gpu.dynamic_batching.default_queue_policy == config.dynamic_batching.default_queue_policy
+
+
+@each_folder
+def test_gpu_variant_takes_every_batch_the_other_takes(folder):
+    assert gpu_of(folder).max_batch_size >= max(32, config_of(folder).max_batch_size)
+
+
+@each_folder
+def test_gpu_variant_runs_on_gpus_alone(folder):
+    gpu = gpu_of(folder)
+    assert {group.kind for group in gpu.instance_group} == {triton.ModelInstanceGroup.KIND_GPU}
+    assert dict(gpu.parameters) == {}  # those of config.pbtxt concern a CPU
+
+
+def test_models_of_large_pictures_get_one_instance_and_the_others_two():
+    counts = {folder.name: [group.count for group in gpu_of(folder).instance_group] for folder in FOLDERS}
+    assert {name for name, count in counts.items() if count == [1]} == {"centerface-1024", "mobile-stylegan-1024"}
+    assert all(count in ([1], [2]) for count in counts.values())
+
+
+@each_folder
+def test_profile_spans_every_batch_at_the_shapes_of_the_inputs(folder):
+    gpu, told = gpu_of(folder), tensorrt_of(folder)
+    for kind, rows in (("min", 1), ("opt", 8), ("max", gpu.max_batch_size)):
+        shapes = dict(shape.split(":") for shape in told[f"trt_profile_{kind}_shapes"].split(","))
+        assert {name: [int(side) for side in shape.split("x")] for name, shape in shapes.items()} == {
+            value.name: [rows, *value.dims] for value in gpu.input
+        }
+
+
+@each_folder
+def test_preferred_and_warmed_up_batches_lie_in_the_profile(folder):
+    gpu = gpu_of(folder)
+    sizes = [*gpu.dynamic_batching.preferred_batch_size, *(sample.batch_size for sample in gpu.model_warmup)]
+    assert sizes == [8, 32, 1, 8]
+    assert max(sizes) <= gpu.max_batch_size
+
+
+# onnxruntime_backend, src/onnxruntime.cc: any other name is an error when the model is loaded
+ACCEPTED = {
+    "precision_mode",
+    "max_workspace_size_bytes",
+    "trt_engine_cache_enable",
+    "trt_engine_cache_path",
+    "trt_timing_cache_enable",
+    "trt_timing_cache_path",
+    "trt_profile_min_shapes",
+    "trt_profile_opt_shapes",
+    "trt_profile_max_shapes",
+}
+
+
+@each_folder
+def test_tensorrt_is_asked_for_what_the_backend_accepts(folder):
+    told = tensorrt_of(folder)
+    assert set(told) <= ACCEPTED
+    assert told["precision_mode"] == "FP16"
+    assert told["trt_engine_cache_enable"] == "1"
+
+
+def test_no_two_models_share_a_folder_of_engines():
+    folders = [tensorrt_of(folder)["trt_engine_cache_path"] for folder in FOLDERS]
+    assert len(set(folders)) == len(FOLDERS)
+    assert len({Path(folder).parent for folder in folders}) == 1  # onnxruntime makes the last folder only

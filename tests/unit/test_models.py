@@ -2,14 +2,16 @@
 
 import pytest
 
-from services.anonymizer.models import DETECTORS, EMBEDDERS, GENERATORS, choose
+from services.anonymizer.models import DETECTORS, EMBEDDERS, GENERATORS, find_models
 from services.errors import ConfigurationError
+from services.settings import ROOT
 
+REPOSITORY = ROOT / "model_repository"
 KNOWN = {"detector": "centerface", "embedder": "dlib-resnet", "generator": "mobile-stylegan-1024"}
 
 
 def test_names_lead_to_their_rows():
-    models = choose(**KNOWN)
+    models = find_models(**KNOWN, repository=REPOSITORY)
     assert (models.detector, models.embedder, models.generator) == (
         DETECTORS["centerface"],
         EMBEDDERS["dlib-resnet"],
@@ -20,7 +22,7 @@ def test_names_lead_to_their_rows():
 @pytest.mark.parametrize("kind", KNOWN)
 def test_unknown_name_is_refused_with_the_known_ones(kind):
     with pytest.raises(ConfigurationError, match=f"no {kind} named 'nobody'; there are .*{KNOWN[kind]}"):
-        choose(**{**KNOWN, kind: "nobody"})
+        find_models(**{**KNOWN, kind: "nobody"}, repository=REPOSITORY)
 
 
 @pytest.mark.parametrize("rows", [DETECTORS, EMBEDDERS, GENERATORS])
@@ -29,7 +31,7 @@ def test_rows_are_kept_under_their_own_names(rows):
 
 
 def test_every_model_a_request_may_need_is_online():
-    assert set(choose(**KNOWN).online()) == {
+    assert set(find_models(**KNOWN, repository=REPOSITORY).online()) == {
         "centerface-192",
         "centerface-512",
         "centerface-1024",

@@ -11,7 +11,7 @@ from services.anonymizer.synthesise import Surrogates
 from services.errors import ModelServerUnavailable
 from services.population.index import Crowds
 
-TINY = Generator("tiny", "tiny-model", "", image_px=4, latent_dims=2, w_dims=2)
+TINY = Generator(name="tiny", model="tiny-model", latent_shape=(2,), image_size=(4, 4))
 PICTURE_BYTES = 4 * 4 * 3
 CROWDS = 60
 
@@ -90,7 +90,7 @@ async def test_surrogates_keep_the_order_asked_for(triton):
 
 async def test_landmarks_are_in_pixels_of_the_picture(triton):
     (found,) = await surrogates(triton).get([3])
-    np.testing.assert_allclose(found.landmarks, FFHQ_LANDMARKS * TINY.image_px, rtol=1e-6)
+    np.testing.assert_allclose(found.landmarks, FFHQ_LANDMARKS * TINY.image_size[0], rtol=1e-6)
 
 
 async def test_kept_surrogate_is_not_rendered_again(triton):

@@ -1,0 +1,119 @@
+"""`anonfaces models fit inversion`."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from conversion.inversion.fit import Inversion, choose_gain, explained, fit, split
+from conversion.inversion.judge import Studio, judge, learning_curve
+from conversion.inversion.model import Fitted, save
+from conversion.inversion.pairs import Pairs, describe, sample_pairs
+from conversion.registry import Options
+from conversion.repository import convert_file, require_name
+from services.anonymizer.models import DEFAULTS, Embedder, Models, choose, find_embedder
+from services.anonymizer.triton import Triton
+from services.errors import ConfigurationError, ConversionError
+from services.population.sample import Sampler, sampler_for
+from services.settings import Settings, settings
+
+console = Console()
+
+
+def inversion(
+    generator: Annotated[str, typer.Option(help="whose latents")] = DEFAULTS["generator"],
+    embedder: Annotated[str, typer.Option(help="whose embeddings")] = DEFAULTS["embedder"],
+    pairs: Annotated[int, typer.Option(min=200, help="how many to learn from; some are held out")] = 4000,
+    seed: Annotated[int, typer.Option(min=0, help="the same seed samples the same people")] = 1,
+    name: Annotated[str | None, typer.Option(help="what the model is called; inversion-GENERATOR if not given")] = None,
+    repository: Annotated[Path | None, typer.Option(help="model repository; the settings' if not given")] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="where sampled pairs are kept; below the home if not given")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(dir_okay=False, help="keep the fitted file here (.npz)")] = None,
+    second: Annotated[list[str] | None, typer.Option(help="also judge by this embedder; may be repeated")] = None,
+) -> None:
+    """Learns photo -> latent on people sampled from a generator, and publishes it.
+
+    Sampling takes most of the time, goes on where it was stopped, and uses every core through the model server.
+    """
+    chosen = settings().model_copy(update={"generator": generator, "embedder": embedder})
+    target = repository or chosen.model_repository
+    name = name or f"inversion-{generator}"
+    require_name(name, target)
+    models = choose(chosen)
+    others = [find_embedder(other, chosen.model_repository) for other in second or []]
+    sampler = sampler_for(models.generator, chosen.model_repository)
+    if sampler.generator.mapping is None:
+        raise ConversionError(f"{generator} has no mapping network: it has no w to find")
+    where = folder or chosen.home / "pairs" / f"{sampler.generator.name}-{embedder}-{seed}"
+    fitted = asyncio.run(_fit(chosen, models, sampler, others, pairs, seed, where))
+    file = out or where / "inversion.npz"
+    save(fitted, file)
+    (published,) = convert_file("inversion", file, name, target, Options())
+    _show(fitted.card)
+    console.print(f"{target / published.name}; fitted file {file}", soft_wrap=True, highlight=False)
+
+
+async def _fit(
+    s: Settings, models: Models, sampler: Sampler, others: list[Embedder], count: int, seed: int, folder: Path
+) -> Fitted:
+    try:
+        from deploy.local.triton import LocalTriton
+    except ModuleNotFoundError as missing:
+        raise ConfigurationError(f"fitting needs the package {missing.name}; install the extra `local`") from missing
+    served = {*sampler.models, *models.detector.models.values(), models.embedder.model, *(o.model for o in others)}
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    about = describe(sampler, models, seed, s.model_repository)
+    with LocalTriton(s.model_repository, served, s.home / "run") as server:
+        async with Triton(server.url, timeout_s=120) as triton:
+            with Progress(*columns, console=console) as bar:
+                task = bar.add_task("sampling pairs", total=count)
+
+                def report(done: int, total: int) -> None:
+                    bar.update(task, completed=done, total=total)
+
+                pairs = await sample_pairs(count, about, folder, sampler, models, triton, report)
+            return await _learn(pairs, about, Studio(sampler, models, triton, others), seed, count)
+
+
+async def _learn(pairs: Pairs, about: dict[str, Any], studio: Studio, seed: int, count: int) -> Fitted:
+    """Fits, chooses the gain, judges, and writes the card."""
+    learnt, held = split(pairs)
+    console.print(f"learning from {len(learnt)} pairs, {len(held)} held out ...", highlight=False)
+    first, penalty = fit(learnt, held)
+    best, gains = await choose_gain(first, held, studio.distances)
+    rounded = Inversion(
+        best.mean, best.scale, best.matrix.astype(np.float16).astype(np.float32), best.w_mean, best.gain
+    )
+    console.print(f"gain {best.gain:g}; judging on people of another seed ...", highlight=False)
+    card = {
+        **about,
+        "command": f"anonfaces models fit inversion --generator {studio.models.generator.name} "
+        f"--embedder {studio.models.embedder.name} --pairs {count} --seed {seed}",
+        "pairs": len(learnt),
+        "held_out": len(held),
+        "penalty": penalty,
+        "gain": best.gain,
+        "mean_distance_by_gain": gains,
+        "explained_w": round(explained(first, held), 4),
+        "explained_w_by_pairs": learning_curve(learnt, held),
+        "judged": await judge(rounded, studio, seed),
+    }
+    return Fitted(rounded, card)
+
+
+def _show(card: dict[str, Any]) -> None:
+    console.print(f"w explained on held-out pairs: {card['explained_w']:.1%}; by pairs {card['explained_w_by_pairs']}")
+    console.print(f"distance by gain: {card['mean_distance_by_gain']}")
+    for name, figures in card["judged"].items():
+        if isinstance(figures, dict):
+            console.print(
+                f"{name}: person to the face of the predicted w {figures['mean_distance']:.3f}, random pair "
+                f"{figures['random_pair']:.3f}; nearest of all {figures['nearest_of_all']:.0%}",
+                highlight=False,
+            )
