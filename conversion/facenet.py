@@ -19,9 +19,9 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 import numpy as np
 import onnx
 import tensorflow as tf
-import tf2onnx
 from google.protobuf.message import DecodeError
 from onnx import helper, numpy_helper
+from tf2onnx import optimizer, tfonnx
 
 from conversion.converted import Converted
 from conversion.facenet_graph import CHIP, INPUT, OUTPUT, FrozenGraph
@@ -34,7 +34,7 @@ from services.errors import ConversionError
 MAX_FILE_BYTES = 1 << 30
 MAX_NODES = 100_000
 MAX_UNWRITTEN_BYTES = 64 << 20  # a constant that repeats one value is written as that value
-MAX_VALUES = 1 << 24  # of one layer for one chip; the published network's largest has 1.4 million
+MAX_VALUES = 1 << 24  # of one layer for two chips; the published network's largest has 0.9 million
 MIN_DIMS, MAX_DIMS = 64, 1024
 ALIGNER = "centerface5-look192-facenet160"
 SAME_PERSON = 0.9  # FaceNet is evaluated at about 1.1, but among many people different ones come nearer
@@ -70,7 +70,8 @@ def _claimed(node: Any) -> int:
         width = tf.dtypes.as_dtype(tensor.dtype).size or 24  # a string's head, however short the string
     except TypeError:
         width = 0
-    if not width or tensor.tensor_shape.unknown_rank or min(sides, default=0) < 0:
+    sized = min(sides, default=0) >= 0 and not tensor.tensor_shape.unknown_rank
+    if not (width and sized and tensor.dtype == node.attr["dtype"].type):
         raise ConversionError(f"{node.name} is a constant without a size or a type; the file is damaged")
     return prod(sides) * width
 
@@ -125,12 +126,12 @@ def build(source: FrozenGraph, name: str) -> tuple[onnx.ModelProto, dict[str, An
         ConversionError: the network has operations that no FaceNet has, or does not fit chips of that size.
     """
     network = source.inference()
-    with _loaded(network) as graph:
-        dims, flops = _measured(graph)
+    with _loaded(network, chips=2) as graph:
+        dims, flops = _measured(graph, chips=2)
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
-    translated, _ = tf2onnx.convert.from_graph_def(
-        network, input_names=[f"{INPUT}:0"], output_names=[f"{OUTPUT}:0"], opset=OPSET
-    )
+    with _loaded(network) as graph:
+        ends = {"input_names": [f"{INPUT}:0"], "output_names": [f"{OUTPUT}:0"]}
+        translated = optimizer.optimize_graph(tfonnx.process_tf_graph(graph, opset=OPSET, **ends)).make_model(name)
     result = _FacenetGraph()
     result.name(result.emit(translated.graph), "embedding")
     model = result.model(name, [("chips", UINT8, CHIP)], [("embedding", FLOAT, [dims])])
@@ -139,46 +140,43 @@ def build(source: FrozenGraph, name: str) -> tuple[onnx.ModelProto, dict[str, An
 
 
 @contextmanager
-def _loaded(network: Any) -> Iterator[tf.Graph]:
-    """The graph in TensorFlow, which works out all shapes.
+def _loaded(network: Any, chips: int | None = None) -> Iterator[tf.Graph]:
+    """The graph in TensorFlow, which works out all shapes, for as many chips or any number.
 
     Raises:
         ConversionError: they do not fit together, or TensorFlow does not know an operation.
     """
     tf.get_logger().setLevel(logging.ERROR)  # of what is deprecated, which is all that this format is
     with tf.Graph().as_default() as graph:
+        fixed = {f"{INPUT}:0": tf.compat.v1.placeholder(tf.float32, [chips, *CHIP])} if chips else None
         try:
-            tf.import_graph_def(network, name="")
+            tf.import_graph_def(network, fixed, name="")
         except (ValueError, TypeError, tf.errors.OpError) as broken:
             reason = " ".join(str(broken).split())[:300]
             raise ConversionError(f"the network does not take chips of {CHIP[0]} x {CHIP[1]}: {reason}") from broken
         yield graph
 
 
-def _measured(graph: tf.Graph) -> tuple[int, int]:
+def _measured(graph: tf.Graph, chips: int) -> tuple[int, int]:
     """Values of an embedding, and floating-point operations of the convolutions and products for one chip.
 
     Raises:
-        ConversionError: the embedding is not [N, 64 .. 1024], or a layer is far larger than any of a FaceNet.
+        ConversionError: the embedding is not [chips, 64 .. 1024], or a layer is far larger than any of a FaceNet.
     """
     flops = 0
     for operation in graph.get_operations():
-        for output in operation.outputs:
-            sides = [] if output.shape.rank is None else output.shape.as_list()
-            size = prod(side or 1 for side in sides)
-            if size > MAX_VALUES:
-                raise ConversionError(f"{operation.name} gives {sides} values; no layer of a FaceNet is so large")
-            if operation.type in ("Conv2D", "MatMul") and None not in operation.inputs[1].shape.as_list():
-                kernel = operation.inputs[1].shape.as_list()
-                flops += 2 * size * prod(kernel[:-1])
-    try:
-        embedding = graph.get_tensor_by_name(f"{OUTPUT}:0").shape
-        rank, dims = embedding.rank, int(embedding[-1])
-    except (KeyError, TypeError, ValueError):
-        rank, dims = None, 0
-    if rank != 2 or not MIN_DIMS <= dims <= MAX_DIMS:
-        raise ConversionError(f"{OUTPUT} is {embedding}; a FaceNet's is [N, {MIN_DIMS} to {MAX_DIMS}]")
-    return dims, flops
+        shape = operation.outputs[0].shape  # others are small: a batch norm's moments
+        size = prod(shape) if shape.is_fully_defined() else MAX_VALUES + 1
+        if size > MAX_VALUES and operation.name != INPUT:
+            raise ConversionError(f"{operation.name} gives {shape} values; no layer of a FaceNet is so large")
+        if operation.type in ("Conv2D", "MatMul"):
+            flops += 2 * size // chips * prod(operation.inputs[1].shape[:-1])
+    embedding = graph.get_tensor_by_name(f"{OUTPUT}:0")
+    shape = embedding.shape.as_list()
+    if embedding.dtype != tf.float32 or len(shape) != 2 or shape[0] != chips or not MIN_DIMS <= shape[1] <= MAX_DIMS:
+        told = f"{embedding.dtype.name} {shape} for {chips} chips"
+        raise ConversionError(f"{OUTPUT} is {told}; a FaceNet's is float32 [{chips}, {MIN_DIMS} to {MAX_DIMS}]")
+    return shape[1], flops
 
 
 def check(model: onnx.ModelProto, source: FrozenGraph, chips: np.ndarray | None = None) -> Parity:

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -11,22 +12,22 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
-from rich.text import Text
 
 from conversion.inversion.cli import inversion
 from conversion.pca import ALIGNER, CHIP, Fitter
 from conversion.pca_file import MAX_DIMS, MIN_DIMS, Pca
-from conversion.photo_chips import SUFFIXES, ChipShape, Tally, find_photos, photo_chips
 from conversion.registry import Options
 from conversion.repository import convert_file, require_name
+from services.anonymizer.align import cut_chips
 from services.anonymizer.models import DETECTORS
 from services.anonymizer.triton import Triton
 from services.errors import ConfigurationError, ConversionError
+from services.population.faces import SUFFIXES, Tally, faces_of, find_photos
+from services.population.tally import show_photos
 from services.settings import settings
 
 DETECTOR = DETECTORS["centerface"]  # the one whose landmarks the aligner takes
 SHOWN = (1, 2, 3, 5, 10, 20, 50, 100, 200)  # components in the table
-MOST_LISTED = 50  # bad photos
 
 app = typer.Typer(help="Models learnt from your own photos.", no_args_is_help=True)
 console = Console()
@@ -63,7 +64,7 @@ def pca(
     if paths:
         shuffled = np.random.default_rng(seed).permutation(len(paths))  # one person's photos lie side by side
         asyncio.run(_read([paths[i] for i in shuffled], fitter, tally))
-    _show_photos(tally)
+    show_photos(tally, console)
     if not paths:
         raise ConversionError(f"no photos in {photos}; looked for {' '.join(SUFFIXES)}")
     fitted = fitter.finish()
@@ -104,25 +105,11 @@ async def _read(paths: list[Path], fitter: Fitter, tally: Tally) -> None:
             bar.update(task, completed=done, faces=tally.faces, rate=done / (bar.tasks[task].elapsed or 1))
 
         async with Triton(server.url, timeout_s=120) as triton:
-            chips = photo_chips(paths, triton, DETECTOR, ChipShape(ALIGNER, CHIP), s, tally, progress)
+            cut = partial(cut_chips, aligner=ALIGNER, side=CHIP)
+            chips = faces_of(paths, cut, triton, DETECTOR, s, tally, progress)
             async with aclosing(chips) as faces:
-                async for _, cut in faces:
-                    await asyncio.to_thread(fitter.add, cut)
-
-
-def _show_photos(tally: Tally) -> None:
-    """What became of the photos; the bad ones one a line."""
-    for path, reason in sorted(tally.bad)[:MOST_LISTED]:
-        console.print(Text.assemble(("bad", "red"), f" {_plain(str(path))}: {_plain(reason)}"), soft_wrap=True)
-    if len(tally.bad) > MOST_LISTED:
-        console.print(f"... and {len(tally.bad) - MOST_LISTED} more bad ones")
-    console.print(
-        f"photos read {tally.photos} (without a face {tally.faceless}, with several {tally.crowded}), "
-        f"bad {len(tally.bad)}; faces used {tally.faces}, passed over {tally.unfit} "
-        "(too small, uncertain, or turned away)",
-        soft_wrap=True,
-        highlight=False,
-    )
+                async for _, batch in faces:
+                    await asyncio.to_thread(fitter.add, batch)
 
 
 def _show_variance(fitted: Pca) -> None:
@@ -133,8 +120,3 @@ def _show_variance(fitted: Pca) -> None:
         table.add_row(str(number), f"{ratios[number - 1]:.2%}", f"{ratios[:number].sum():.2%}")
     console.print(table)
     console.print(f"explained variance {ratios.sum():.2%}", highlight=False)
-
-
-def _plain(text: str) -> str:
-    """The text on one line: what does not print, such as a line break or a terminal's command, is escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -72,6 +72,7 @@ KINDS = {
         Kind("pca", "conversion.pca", "PCA of chips (.npz, as `models fit pca` writes it)"),
         Kind("mobile-stylegan", "conversion.mobile_stylegan", "MobileStyleGAN, OpenVINO IR (folder with both)"),
         Kind("inversion", "conversion.inversion.model", "fitted photo -> latent (.npz of `models fit inversion`)"),
+        Kind("tfjs", "conversion.tfjs", "MobileFace or FaceRes recogniser, TensorFlow.js (folder with .json and .bin)"),
         Kind("centerface", "conversion.centerface", "CenterFace detector (.onnx)"),
     )
 }
@@ -100,6 +101,8 @@ RECIPES = {
             ("mobile-stylegan-mapping", "mobile-stylegan-512", "mobile-stylegan-1024"),
         ),
         Recipe("dlib-resnet", "dlib", ("dlib-resnet",)),
+        Recipe("mobileface", "tfjs", ("mobileface",)),
+        Recipe("faceres", "tfjs", ("faceres",)),
         Recipe("centerface", "centerface", ("centerface-192", "centerface-512", "centerface-1024")),
     )
 }

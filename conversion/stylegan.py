@@ -56,7 +56,7 @@ class _SynthesisGraph(Graph):
     def _convolve(self, kind: str, x: str, weight: np.ndarray, bias: np.ndarray | None, **attributes: Any) -> str:
         """A convolution, in float16 if asked; what follows it is float32 always."""
         dtype = np.float16 if self.half else np.float32
-        if self.half and not np.isfinite(weight.astype(np.float16)).all():
+        if self.half and not np.abs(weight).max() <= HALF_LARGEST:
             raise ConversionError("a weight is larger than float16 holds; use --precision fp32")
         self.watched.append(x)
         constants = [self.const(value, dtype) for value in (weight, bias) if value is not None]
@@ -204,9 +204,11 @@ def check_synthesis(model: onnx.ModelProto, network: Synthesis, w: np.ndarray, h
     """Against the network as its options define it, on `w float32 [N, layers, dlatent]`, brought to uint8 alike.
 
     Raises:
-        ConversionError: float32 pictures differ by more than one step somewhere.
+        ConversionError: float32 pictures differ by more than one step somewhere, or the file's are not finite.
     """
     expected = stylegan_reference.synthesis(network, w)
+    if not np.isfinite(expected).all():
+        raise ConversionError("its pictures are not finite numbers; the weights are too large")
     expected = np.clip(np.floor(expected * 127.5 + 128.0), 0, 255).astype(np.int16).transpose(0, 2, 3, 1)
     difference = np.abs(run_onnx(model, w=w)[0].astype(np.int16) - expected)
     if half:
@@ -295,7 +297,7 @@ def _with_options(part: Network, outer: dict[str, Any]) -> Network:
 
 def _number(network: Network, option: str, default: float) -> float | None:
     value = network.options.get(option, default)
-    return value if type(value) in (int, float) else None
+    return value if type(value) in (int, float) and abs(value) <= 1e6 else None
 
 
 def _average(network: Network, mapping: Mapping) -> np.ndarray:

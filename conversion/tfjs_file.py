@@ -133,8 +133,8 @@ def json_of(path: Path) -> Path:
     return found[0]
 
 
-def output_names(path: Path) -> set[str]:
-    """The names of all nodes of a model, any of which may be asked for. Raises ConversionError, as `read_model`."""
+def node_names(path: Path) -> set[str]:
+    """The names of all nodes of a model. Raises ConversionError if it is none."""
     return {node.name for node in _parse(json_of(path)).modelTopology.node}
 
 
@@ -159,17 +159,17 @@ def read_model(path: Path, output: str) -> TfjsModel:
         inputs = tuple(_source(value, node.name) for value in node.input if not value.startswith("^"))
         nodes[node.name] = Node(node.name, node.op, inputs, node.attr)
     needed = [nodes[name] for name in _ordered(output, nodes)]
-    inputs = [node for node in needed if node.op == "Placeholder"]
-    if len(inputs) != 1:
-        raise ConversionError(f"{path.name}: {output} depends on {len(inputs)} inputs; a recogniser takes one picture")
-    sides = inputs[0].sides()
+    open_ends = [node for node in needed if node.op == "Placeholder"]
+    if len(open_ends) != 1:
+        raise ConversionError(f"{path.name}: {output} has {len(open_ends)} inputs; a recogniser takes one picture")
+    sides = open_ends[0].sides()
     if len(sides) != 4 or sides[1] != sides[2] or not 0 < sides[1] <= 1024 or sides[3] != 3:
         raise ConversionError(f"{path.name}: its input is {list(sides)}, not a square picture of three channels")
     absent = [node.name for node in needed if node.op == "Const" and node.name not in weights]
     if absent:
         raise ConversionError(f"{path.name}: no weights are stored for {absent[0]}")
     return TfjsModel(
-        inputs[0].name,
+        open_ends[0].name,
         sides[1],
         output,
         tuple(node for node in needed if node.op not in ("Const", "Placeholder")),

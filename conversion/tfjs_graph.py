@@ -19,13 +19,14 @@ Shape = tuple[int, ...]
 
 
 class Tensor(NamedTuple):
-    """A value of the graph: its name there, and the shape of one row of it, (height, width, channels) or (features,)."""
+    """A value of the graph: its name there, and the shape of one row, (height, width, channels) or (features,)."""
 
     name: str
     shape: Shape
 
 
 Argument = Tensor | np.ndarray  # what depends on the picture, and what does not
+Operation = Callable[..., Tensor]  # of the graph, the node and its inputs
 
 
 def emit(graph: Graph, model: TfjsModel, picture: str) -> Tensor:
@@ -42,11 +43,13 @@ def emit(graph: Graph, model: TfjsModel, picture: str) -> Tensor:
             )
         arguments = [known[name] for name in node.inputs]
         try:
-            result = OPERATIONS[node.op](graph, node, arguments)
+            result = OPERATIONS[node.op](graph, node, *arguments)
         except (ValueError, IndexError, TypeError, AttributeError) as unfit:  # too few inputs, shapes that do not fit
             raise ConversionError(f"{node.name}: {node.op} of {_described(arguments)} is not known here") from unfit
-        if not 0 < prod(result.shape) <= MAX_VALUES:
-            raise ConversionError(f"{node.name} would have {prod(result.shape)} values; no face network has that")
+        if min(result.shape) < 1 or prod(result.shape) > MAX_VALUES:
+            raise ConversionError(
+                f"{node.name} would be {list(result.shape)} for one picture; no face network has that"
+            )
         known[node.name] = result
     output = known[model.output]
     if isinstance(output, np.ndarray):
@@ -71,11 +74,10 @@ def _unfit(node: Node, why: str) -> ConversionError:
 # --- one value to one value -------------------------------------------------------------------------------------
 
 
-def _binary(kind: str) -> Callable[[Graph, Node, list[Argument]], Tensor]:
+def _binary(kind: str) -> Operation:
     """Element by element, with TensorFlow's broadcasting."""
 
-    def write(g: Graph, node: Node, arguments: list[Argument]) -> Tensor:
-        a, b = arguments
+    def write(g: Graph, node: Node, a: Argument, b: Argument) -> Tensor:
         rank = max(len(x.shape) for x in (a, b) if isinstance(x, Tensor))
         names, shapes = zip(*(_spread(g, x, rank) for x in (a, b)), strict=True)
         return Tensor(g.op(kind, *names), np.broadcast_shapes(*shapes))
@@ -95,11 +97,10 @@ def _spread(g: Graph, x: Argument, rank: int) -> tuple[str, Shape]:
     return g.const(full.transpose(0, 3, 1, 2) if rank == 3 else full), full.shape[1:]
 
 
-def _unary(*kinds: str) -> Callable[[Graph, Node, list[Argument]], Tensor]:
+def _unary(*kinds: str) -> Operation:
     """One or several ONNX operations, one behind the other."""
 
-    def write(g: Graph, node: Node, arguments: list[Argument]) -> Tensor:
-        (x,) = arguments
+    def write(g: Graph, node: Node, x: Tensor) -> Tensor:
         name = x.name
         for kind in kinds:
             name = g.op(kind, name)
@@ -108,26 +109,22 @@ def _unary(*kinds: str) -> Callable[[Graph, Node, list[Argument]], Tensor]:
     return write
 
 
-def _square(g: Graph, node: Node, arguments: list[Argument]) -> Tensor:
-    (x,) = arguments
+def _square(g: Graph, node: Node, x: Tensor) -> Tensor:
     return Tensor(g.op("Mul", x.name, x.name), x.shape)
 
 
-def _identity(g: Graph, node: Node, arguments: list[Argument]) -> Tensor:
-    (x,) = arguments
+def _identity(g: Graph, node: Node, x: Tensor) -> Tensor:
     return Tensor(x.name, x.shape)
 
 
-def _relu6(g: Graph, node: Node, arguments: list[Argument]) -> Tensor:
-    (x,) = arguments
+def _relu6(g: Graph, node: Node, x: Tensor) -> Tensor:
     return Tensor(g.op("Clip", x.name, g.const(0.0), g.const(6.0)), x.shape)
 
 
 # --- windows ----------------------------------------------------------------------------------------------------
 
 
-def _convolution(g: Graph, node: Node, arguments: list[Argument]) -> Tensor:
-    x, weight, *more = arguments
+def _convolution(g: Graph, node: Node, x: Tensor, weight: np.ndarray, *more: np.ndarray) -> Tensor:
     kh, kw, channels, outputs = weight.shape
     if node.text("data_format", "NHWC") != "NHWC" or set(node.integers("dilations")) - {1}:
         raise _unfit(node, "another layout, or dilations,")
@@ -163,7 +160,14 @@ def _windows(node: Node, sizes: Shape, kernel: Shape, strides: Shape) -> tuple[l
     return [rows[0], columns[0], rows[1], columns[1]], out
 
 
-def _fused(node: Node, arguments: list[Argument]) -> tuple[np.ndarray | None, tuple[str, ...]]:
+def _max_pool(g: Graph, node: Node, x: Tensor) -> Tensor:
+    kernel, strides = node.integers("ksize")[1:3], node.integers("strides")[1:3]
+    pads, sizes = _windows(node, x.shape[:2], kernel, strides)  # what is added never is the largest, in both
+    name = g.op("MaxPool", x.name, kernel_shape=kernel, strides=strides, pads=pads)
+    return Tensor(name, (*sizes, x.shape[2]))
+
+
+def _fused(node: Node, arguments: tuple[np.ndarray, ...]) -> tuple[np.ndarray | None, tuple[str, ...]]:
     """The bias, and the activations, that TensorFlow.js's converter has drawn into an operation."""
     fused = node.texts("fused_ops")
     biased = fused[:1] == ("BiasAdd",)
@@ -176,13 +180,12 @@ def _activated(g: Graph, node: Node, x: Tensor, activations: tuple[str, ...]) ->
     for activation in activations:
         if activation not in ("Relu", "Relu6"):
             raise _unfit(node, f"{activation} drawn into it")
-        x = OPERATIONS[activation](g, node, [x])
+        x = OPERATIONS[activation](g, node, x)
     return x
 
 
-def _pad(g: Graph, node: Node, arguments: list[Argument]) -> Tensor:
+def _pad(g: Graph, node: Node, x: Tensor, ends: np.ndarray) -> Tensor:
     """Zeros around a picture."""
-    x, ends = arguments
     before, after = ends.T.tolist()
     if len(before) != 4 or before[0] or after[0] or ends.min() < 0:
         raise _unfit(node, f"ends {ends.tolist()}")
@@ -195,14 +198,13 @@ def _pad(g: Graph, node: Node, arguments: list[Argument]) -> Tensor:
 # --- shapes, sums, products -------------------------------------------------------------------------------------
 
 
-def _reduction(kind: str) -> Callable[[Graph, Node, list[Argument]], Tensor]:
+def _reduction(kind: str) -> Operation:
     """A sum or a mean over some axes, never the batch's."""
 
-    def write(g: Graph, node: Node, arguments: list[Argument]) -> Tensor:
-        x, axes = arguments
+    def write(g: Graph, node: Node, x: Tensor, axes: np.ndarray) -> Tensor:
         rank, kept = len(x.shape), node.flag("keep_dims")
         gone = {int(axis) % (rank + 1) for axis in axes.reshape(-1)}
-        if 0 in gone or (not kept and rank - len(gone) != 1 and gone):
+        if not gone or 0 in gone or not (kept or rank - len(gone) == 1):
             raise _unfit(node, f"axes {sorted(gone)}")
         there = {1: 2, 2: 3, 3: 1} if rank == 3 else {1: 1}  # TensorFlow's axes -> ONNX's
         name = g.op(kind, x.name, g.ints(*sorted(there[axis] for axis in gone)), keepdims=int(kept))
@@ -212,18 +214,16 @@ def _reduction(kind: str) -> Callable[[Graph, Node, list[Argument]], Tensor]:
     return write
 
 
-def _squeeze(g: Graph, node: Node, arguments: list[Argument]) -> Tensor:
+def _squeeze(g: Graph, node: Node, x: Tensor) -> Tensor:
     """A picture of one pixel -> its channels."""
-    (x,) = arguments
     axes = {axis % 4 for axis in node.integers("squeeze_dims") or node.integers("axis")}
     if x.shape[:2] != (1, 1) or axes != {1, 2}:
         raise _unfit(node, f"axes {sorted(axes)} of {x.shape}")
     return Tensor(g.op("Squeeze", x.name, g.ints(2, 3)), x.shape[2:])
 
 
-def _reshape(g: Graph, node: Node, arguments: list[Argument]) -> Tensor:
+def _reshape(g: Graph, node: Node, x: Tensor, shape: np.ndarray) -> Tensor:
     """A picture -> its values in TensorFlow's order."""
-    x, shape = arguments
     count = prod(x.shape)
     if len(shape) != 2 or shape[0] != -1 or shape[1] != count:
         raise _unfit(node, f"shape {shape.tolist()}")
@@ -231,8 +231,7 @@ def _reshape(g: Graph, node: Node, arguments: list[Argument]) -> Tensor:
     return Tensor(g.op("Reshape", name, g.ints(0, count)), (count,))
 
 
-def _product(g: Graph, node: Node, arguments: list[Argument]) -> Tensor:
-    x, weight, *more = arguments
+def _product(g: Graph, node: Node, x: Tensor, weight: np.ndarray, *more: np.ndarray) -> Tensor:
     if node.flag("transpose_a"):
         raise _unfit(node, "its rows transposed")
     weight = weight.T if node.flag("transpose_b") else weight
@@ -245,7 +244,7 @@ def _product(g: Graph, node: Node, arguments: list[Argument]) -> Tensor:
     return _activated(g, node, Tensor(name, weight.shape[1:]), activations)
 
 
-OPERATIONS: dict[str, Callable[[Graph, Node, list[Argument]], Tensor]] = {
+OPERATIONS: dict[str, Operation] = {
     "Abs": _unary("Abs"),
     "Add": _binary("Add"),
     "AddV2": _binary("Add"),
@@ -255,15 +254,19 @@ OPERATIONS: dict[str, Callable[[Graph, Node, list[Argument]], Tensor]] = {
     "FusedDepthwiseConv2dNative": _convolution,
     "Identity": _identity,
     "MatMul": _product,
+    "MaxPool": _max_pool,
     "Maximum": _binary("Max"),
     "Mean": _reduction("ReduceMean"),
     "Minimum": _binary("Min"),
     "Mul": _binary("Mul"),
     "Pad": _pad,
+    "Prelu": _binary("PRelu"),
     "Relu": _unary("Relu"),
     "Relu6": _relu6,
     "Reshape": _reshape,
     "Rsqrt": _unary("Sqrt", "Reciprocal"),
+    "Sigmoid": _unary("Sigmoid"),
+    "Softmax": _unary("Softmax"),
     "Square": _square,
     "Squeeze": _squeeze,
     "Sub": _binary("Sub"),

@@ -22,6 +22,7 @@ COMMANDS.command("anonymize")(anonymize)
 GROUPS = {
     "models": ("conversion.cli", "convert"),
     "population": ("services.population.cli", "local"),
+    "photos": ("services.population.photos_cli", "local"),
     "local": ("deploy.local.cli", "local"),
 }
 for _name, (_module, _extra) in GROUPS.items():

@@ -88,6 +88,7 @@ class Client:
         format: PhotoFormat | None = None,
         no_face: NoFacePolicy | None = None,
         stranger: StrangerPolicy | None = None,
+        emotion: str | None = None,
     ) -> Result:
         """Sends one photo and returns it with its faces replaced. What is None, the service decides.
 
@@ -96,7 +97,7 @@ class Client:
             ServiceUnreachable: it cannot be reached, or the connection broke each time.
             DeadlineExceeded: no answer in time.
         """
-        options = {"format": format, "no_face": no_face, "stranger": stranger}
+        options = {"format": format, "no_face": no_face, "stranger": stranger, "emotion": emotion}
         response = self._post("/v1/anonymize", data, {name: value for name, value in options.items() if value})
         headers = response.headers
         media_type = headers.get("Content-Type", "").partition(";")[0]

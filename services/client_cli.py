@@ -23,6 +23,7 @@ from services.client import DEFAULT_URL, Client, Result, ServiceUnreachable
 from services.errors import AnonFacesError, ConfigurationError
 from services.files import write_durably
 from services.settings import NoFacePolicy, StrangerPolicy
+from services.text import plain
 
 SUFFIXES: dict[str, PhotoFormat] = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp"}
 NEW_SUFFIX: dict[PhotoFormat, str] = {"jpeg": ".jpg", "png": ".png", "webp": ".webp"}
@@ -58,6 +59,7 @@ def anonymize(
     format: Annotated[PhotoFormat | None, typer.Option(help="format of the results; else the photo's own")] = None,
     no_face: Annotated[NoFacePolicy | None, typer.Option(help="what to do with a photo without faces")] = None,
     stranger: Annotated[StrangerPolicy | None, typer.Option(help="what to do with a face nobody enrolled")] = None,
+    emotion: Annotated[str | None, typer.Option(help="of every surrogate, where the generator has that input")] = None,
     overwrite: Annotated[bool | None, typer.Option(help="replace results that are there, or skip them")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="replace results without asking")] = False,
 ) -> None:
@@ -74,7 +76,7 @@ def anonymize(
         _refuse(str(wrong))
 
     def one(job: Job) -> Result:
-        result = client.anonymize(_read(job.source), format=format, no_face=no_face, stranger=stranger)
+        result = client.anonymize(_read(job.source), format=format, no_face=no_face, stranger=stranger, emotion=emotion)
         _write(job.target, result.data, replace)
         return dataclasses.replace(result, data=b"")
 
@@ -148,7 +150,7 @@ def _spare(jobs: list[Job], overwrite: bool | None, yes: bool, tally: Tally) -> 
         return [job for job in jobs if job.target not in existing], False
     if overwrite or yes or not existing:
         return jobs, bool(overwrite or yes)
-    some = f"{len(existing)} of {len(jobs)} results are there already, such as {_plain(str(min(existing)))}"
+    some = f"{len(existing)} of {len(jobs)} results are there already, such as {plain(str(min(existing)))}"
     if not sys.stdin.isatty():
         _refuse(f"{some}; --overwrite (or --yes) replaces them, --no-overwrite skips them")
     return jobs, typer.confirm(f"{some}. Replace them?", abort=True)
@@ -222,28 +224,23 @@ def _report(tally: Tally) -> None:
     """Says what became of the photos: the exceptions one a line on stderr, the sums on stdout."""
     for word, style, entries in (("note", "yellow", tally.notes), ("failed", "red", tally.failed)):
         for path, reason in sorted(entries):
-            line = Text.assemble((word, style), f" {_plain(str(path))}: {_plain(reason)}")
+            line = Text.assemble((word, style), f" {plain(str(path))}: {plain(reason)}")
             err_console.print(line, soft_wrap=True)
     count = {name: sum(getattr(done, name) for done in tally.done) for name in ("enrolled", "strangers", "masked")}
     lines = [f"photos done {len(tally.done)}, failed {len(tally.failed)}, skipped {tally.skipped}"]
     lines += [f"not sent {tally.not_sent}"] if tally.not_sent else []
     lines += [f"faces {sum(count.values())}: " + ", ".join(f"{name} {number}" for name, number in count.items())]
-    lines += [f"k {k}, index {_plain(name)}" for k, name in sorted({(r.k, r.index_version) for r in tally.done})]
+    lines += [f"k {k}, index {plain(name)}" for k, name in sorted({(r.k, r.index_version) for r in tally.done})]
     lines += ["k holds for enrolled people; a stranger got the nearest crowd's face"] if count["strangers"] else []
     out_console.print(Text("\n".join(lines)), soft_wrap=True)
 
 
 def _refuse(message: str) -> NoReturn:
     """Ends the command before anything was sent: exit status 2."""
-    err_console.print(Text.assemble(("error:", "bold red"), f" {_plain(message)}"), soft_wrap=True)
+    err_console.print(Text.assemble(("error:", "bold red"), f" {plain(message)}"), soft_wrap=True)
     raise typer.Exit(2)
 
 
 def _reason(error: Exception) -> str:
     """Why it failed; without the path, which is said anyway."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
-
-
-def _plain(text: str) -> str:
-    """The text on one line: what does not print, such as a line break or a terminal's command, is escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -114,6 +114,13 @@ class ConversionError(AnonFacesError):
     exit_status = 2
 
 
+class LatentsRefused(AnonFacesError):
+    """A file of latents is damaged, or of another generator."""
+
+    code = "latents_refused"
+    exit_status = 2
+
+
 class PartitionError(AnonFacesError):
     """No valid partition exists for this input, or an algorithm returned an invalid one."""
 

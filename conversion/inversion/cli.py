@@ -1,8 +1,9 @@
 """`anonfaces models fit inversion`."""
 
 import asyncio
+import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
@@ -11,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from conversion.inversion.fit import Inversion, choose_gain, explained, fit, split
 from conversion.inversion.judge import Studio, judge, learning_curve
-from conversion.inversion.model import Fitted, save
+from conversion.inversion.model import POSE, Fitted, load, save
 from conversion.inversion.pairs import Pairs, describe, sample_pairs
 from conversion.registry import Options
 from conversion.repository import convert_file, require_name
@@ -20,6 +21,9 @@ from services.anonymizer.triton import Triton
 from services.errors import ConfigurationError, ConversionError
 from services.population.sample import Sampler, sampler_for
 from services.settings import Settings, settings
+
+if TYPE_CHECKING:
+    from deploy.local.triton import LocalTriton
 
 console = Console()
 
@@ -59,17 +63,76 @@ def inversion(
     console.print(f"{target / published.name}; fitted file {file}", soft_wrap=True, highlight=False)
 
 
-async def _fit(
-    s: Settings, models: Models, sampler: Sampler, others: list[Embedder], count: int, seed: int, folder: Path
-) -> Fitted:
+def judge_inversion(
+    fitted: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="fitted file (.npz)")],
+    embeddings: Annotated[Path, typer.Option(exists=True, dir_okay=False, help=".npz with the array `embedding`")],
+    count: Annotated[int | None, typer.Option(min=2, help="only so many, drawn by the seed")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="of what is drawn")] = 0,
+    generator: Annotated[str, typer.Option(help="whose latents")] = DEFAULTS["generator"],
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """How near the faces of predicted latents come to embeddings of your own people; no photo is needed."""
+    loaded = load(fitted)
+    wanted = _embeddings(embeddings, len(loaded.inversion.mean) - POSE)
+    if count is not None and count < len(wanted):
+        wanted = wanted[np.sort(np.random.default_rng(seed).permutation(len(wanted))[:count])]
+    s = settings().model_copy(update={"generator": generator, "embedder": loaded.card["embedder"]})
+    figures = asyncio.run(_judge(loaded.inversion, wanted, s))
+    if as_json:
+        typer.echo(json.dumps(figures, indent=1))
+        return
+    console.print(
+        f"{figures['people']} people, {figures['faces_found']} faces found: person to the face of the predicted w "
+        f"{figures['mean_distance']:.4f}, random pair {figures['random_pair']:.4f}, within 0.6 {figures['within_0.6']:.0%}",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def _embeddings(path: Path, dims: int) -> np.ndarray:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            found = archive["embedding"].astype(np.float32)
+    except (OSError, ValueError, KeyError, EOFError) as broken:
+        raise ConversionError(f"{path} holds no array `embedding` of numbers: {broken}") from broken
+    if found.ndim != 2 or len(found) < 2 or found.shape[1] != dims or not np.isfinite(found).all():
+        raise ConversionError(f"{path} holds embeddings of shape {list(found.shape)}; wanted are [n, {dims}], finite")
+    return found
+
+
+async def _judge(inversion: Inversion, wanted: np.ndarray, s: Settings) -> dict[str, Any]:
+    models = choose(s)
+    sampler = sampler_for(models.generator, s.model_repository)
+    served = {*sampler.models, *models.detector.models.values(), models.embedder.model}
+    with _local_triton()(s.model_repository, served, s.home / "run" / "judge") as server:
+        async with Triton(server.url, timeout_s=120) as triton:
+            studio = Studio(sampler, models, triton)
+            again = await studio.portraits(inversion.predict(wanted))
+    distances = np.array([np.linalg.norm(p.embedding - e) for p, e in zip(again, wanted, strict=True) if p is not None])
+    return {
+        "people": len(wanted),
+        "faces_found": len(distances),
+        "mean_distance": round(float(distances.mean()), 4),
+        "random_pair": round(float(np.linalg.norm(wanted - np.roll(wanted, 1, axis=0), axis=1).mean()), 4),
+        "within_0.6": round(float((distances <= 0.6).mean()), 4),
+    }
+
+
+def _local_triton() -> type["LocalTriton"]:
     try:
         from deploy.local.triton import LocalTriton
     except ModuleNotFoundError as missing:
         raise ConfigurationError(f"fitting needs the package {missing.name}; install the extra `local`") from missing
+    return LocalTriton
+
+
+async def _fit(
+    s: Settings, models: Models, sampler: Sampler, others: list[Embedder], count: int, seed: int, folder: Path
+) -> Fitted:
     served = {*sampler.models, *models.detector.models.values(), models.embedder.model, *(o.model for o in others)}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     about = describe(sampler, models, seed, s.model_repository)
-    with LocalTriton(s.model_repository, served, s.home / "run") as server:
+    with _local_triton()(s.model_repository, served, s.home / "run" / "fit") as server:
         async with Triton(server.url, timeout_s=120) as triton:
             with Progress(*columns, console=console) as bar:
                 task = bar.add_task("sampling pairs", total=count)

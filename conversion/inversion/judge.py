@@ -1,4 +1,4 @@
-"""How well people are found again: those nobody has learnt from, by the embedder and by recognisers it does not know."""
+"""How well people are found again: those nobody has learnt from, by the embedder and by others it does not know."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

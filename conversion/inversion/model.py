@@ -21,7 +21,7 @@ from services.files import fsync_directory, write_durably
 
 MAX_BYTES = 64 << 20
 POSE = 10
-# name: (type, axes). The matrix is kept in half precision: its rounding moves w by less than a thousandth of its spread.
+# name: (type, axes). The matrix is in half precision: its rounding moves w by less than a thousandth of its spread.
 ARRAYS = {"mean": ("<f4", 1), "scale": ("<f4", 1), "matrix": ("<f2", 2), "w_mean": ("<f4", 1), "gain": ("<f4", 0)}
 
 

@@ -69,14 +69,7 @@ async def sample_pairs(
         ConversionError: the folder holds pairs of other models or another seed.
         ModelServerUnavailable, DeadlineExceeded: Triton's failures; run it again to go on.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / ABOUT).exists():
-        write_durably(folder / ABOUT, json.dumps(about, indent=1).encode())
-    elif json.loads((folder / ABOUT).read_text()) != about:
-        raise ConversionError(
-            f"{folder} holds pairs of other models or another seed; remove it, or name another folder"
-        )
-    shards = [folder / f"pairs-{number:05d}.npz" for number in range(-(-count // SHARD))]
+    shards = _shards(count, about, folder)
     done = SHARD * sum(shard.exists() for shard in shards)
     report(min(done, count), count)
     for number, shard in enumerate(shards):
@@ -85,6 +78,18 @@ async def sample_pairs(
             done += SHARD
             report(min(done, count), count)
     return read_pairs(shards, count)
+
+
+def _shards(count: int, about: dict[str, Any], folder: Path) -> list[Path]:
+    """The files for so many pairs, in a folder that holds pairs of these models and this seed, or nothing yet."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / ABOUT).exists():
+        write_durably(folder / ABOUT, json.dumps(about, indent=1).encode())
+    elif json.loads((folder / ABOUT).read_text()) != about:
+        raise ConversionError(
+            f"{folder} holds pairs of other models or another seed; remove it, or name another folder"
+        )
+    return [folder / f"pairs-{number:05d}.npz" for number in range(-(-count // SHARD))]
 
 
 async def _sample_shard(number: int, seed: int, shard: Path, sampler: Sampler, models: Models, triton: Triton) -> None:

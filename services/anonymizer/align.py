@@ -7,12 +7,18 @@ import numpy as np
 # template and of the nose and mouth of the faces it was trained on.
 DLIB_CHIP_150 = np.array([(47.5, 46.6), (100.5, 46.6), (74.0, 76.6), (50.4, 103.0), (97.6, 103.0)])
 
+# The same in ArcFace's 112 x 112 chip (Deng et al. 2019, arXiv:1801.07698; insightface's `arcface_src`).
+ARCFACE_CHIP_112 = np.array(
+    [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
+)
+
 # How chips are cut: the landmarks' places as shares of a chip's side. An aligner's name also says which landmarks it
 # takes (CenterFace's five, from the second look at 192 px): others would give other embeddings.
 ALIGNERS = {
     "centerface5-look192-similarity150": DLIB_CHIP_150 / 150,
     # FaceNet's chips are MTCNN's boxes with a margin of a fifth.
     "centerface5-look192-facenet160": np.array([(0.36, 0.42), (0.64, 0.42), (0.50, 0.56), (0.38, 0.70), (0.62, 0.70)]),
+    "centerface5-look192-arcface112": ARCFACE_CHIP_112 / 112,
 }
 
 # The same points in a face aligned as FFHQ aligns, as shares of the picture: means over 24 surrogates as the detector

@@ -110,6 +110,23 @@ EMBEDDERS = {
             dims=128,
             same_person=0.5,  # dlib calls 0.6 the same person, but among many people different ones come nearer
         ),
+        # These two measure, and never choose a crowd. Their limits let as many different people pass as dlib's 0.5.
+        Embedder(
+            name="mobileface",
+            model="mobileface",
+            aligner="centerface5-look192-arcface112",
+            chip_px=112,
+            dims=256,
+            same_person=1.0,
+        ),
+        Embedder(
+            name="faceres",
+            model="faceres",
+            aligner="centerface5-look192-arcface112",
+            chip_px=224,
+            dims=1024,
+            same_person=0.8,
+        ),
     )
 }
 GENERATORS = {

@@ -41,7 +41,7 @@ class Network:
 
     @staticmethod
     def variable(name: str, shape: list[int], low: float, high: float, trainable: bool = False):
-        drawn = v1.random_uniform_initializer(low, high, seed=SEED)
+        drawn = v1.random_uniform_initializer(low, high)
         return v1.get_variable(name, shape, initializer=drawn, trainable=trainable, use_resource=False)
 
     def normed(self, x):
@@ -137,6 +137,7 @@ def switches_and_merges() -> Iterator[None]:
 def freeze(path: Path, dims: int, fused: bool, blocks: tuple[int, int, int]) -> None:
     """Writes a graph as freeze_graph.py of that project does: the queue in front, labels and dropout still there."""
     with switches_and_merges(), tf.Graph().as_default() as graph, v1.Session() as session:
+        v1.set_random_seed(SEED)
         training = v1.placeholder(tf.bool, name="phase_train")
         size = v1.placeholder(tf.int32, name="batch_size")
         queue = v1.FIFOQueue(400, [tf.float32, tf.int32], [[160, 160, 3], []], name="batch_join/fifo_queue")

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from conversion import fit_cli
 from conversion.pca_file import load
-from conversion.photo_chips import Tally, find_photos
+from services.population.faces import Tally, find_photos
 from services.anonymizer.models import find_embedder
 from services.errors import AnonFacesError, ConversionError
 from services.provenance import check_model

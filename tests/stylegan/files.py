@@ -124,8 +124,8 @@ def _synthesis(rng: np.random.Generator, options: dict[str, Any]) -> dict[str, n
     return variables
 
 
-def triple(average: Network, trained: Network | None = None, discriminator: Any = None) -> tuple[Network, ...]:
-    """What a file holds: G, D, Gs. Without a G it is the Gs once more."""
+def triple(average: Network, trained: Network | None = None, discriminator: Any = None) -> tuple[Any, ...]:
+    """What a file holds: G, D, Gs. Without a G it is the Gs once more, without a D an empty network."""
     return trained or average, discriminator or Network("D", {}, {}), average
 
 
@@ -135,9 +135,15 @@ def dumps(value: Any, protocol: int = 3) -> bytes:
         return pickle.dumps(value, protocol)
 
 
-def write(path: Path, average: Network, trained: Network | None = None, protocol: int = 3) -> Path:
+def write(
+    path: Path,
+    average: Network,
+    trained: Network | None = None,
+    discriminator: Network | None = None,
+    protocol: int = 3,
+) -> Path:
     """Writes a file; the source in every network would leave `ran` beside it."""
-    networks = triple(average, trained)
+    networks = triple(average, trained, discriminator)
     for network in networks:
         for part in (network, *network.components.values()):
             part.build_module_src = f"import pathlib; pathlib.Path({str(path.with_name('ran'))!r}).touch()"

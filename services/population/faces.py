@@ -1,4 +1,4 @@
-"""A folder of photos -> chips of all faces in them, for what is fitted to faces."""
+"""A folder of photos -> what is made of the faces in each: chips, aligned pictures, latents."""
 
 import asyncio
 import os
@@ -8,10 +8,11 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from services.anonymizer.align import FFHQ_LANDMARKS, cut_chips, misfit
+from services.anonymizer.align import FFHQ_LANDMARKS, misfit
 from services.anonymizer.decode import decode
 from services.anonymizer.detect import Face, detect
 from services.anonymizer.models import Detector
@@ -23,6 +24,7 @@ from services.settings import Settings
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 WINDOW = 4  # photos under way: some are decoded while the detector looks at others
 
+T = TypeVar("T")
 Progress = Callable[[int, int], None]  # (photos done, of how many)
 
 
@@ -31,38 +33,31 @@ class Tally:
     """What became of the photos and of their faces."""
 
     photos: int = 0  # read
-    faces: int = 0  # cut out
+    faces: int = 0  # found fit to be used
     crowded: int = 0  # photos with several faces
-    faceless: int = 0  # photos without a face to cut out
+    faceless: int = 0  # photos without a face that is fit
     unfit: int = 0  # faces that are too small, uncertain, or turned away
     bad: list[tuple[Path, str]] = field(default_factory=list)  # what could not be read, and why
 
-    def count(self, photo: "_Cut") -> None:
+    def count(self, photo: "_Done[Any]") -> None:
         """Adds one photo."""
         if photo.trouble:
             self.bad.append((photo.path, photo.trouble))
             return
         self.photos += 1
-        self.faces += len(photo.chips)
-        self.crowded += len(photo.chips) > 1
-        self.faceless += len(photo.chips) == 0
+        self.faces += photo.fit
+        self.crowded += photo.fit > 1
+        self.faceless += photo.fit == 0
         self.unfit += photo.unfit
 
 
 @dataclass(frozen=True)
-class ChipShape:
-    """How chips are cut: a row of align.py, and the side of a chip in pixels."""
-
-    aligner: str
-    side: int
-
-
-@dataclass(frozen=True)
-class _Cut:
+class _Done(Generic[T]):
     """One photo when it is done with."""
 
     path: Path
-    chips: np.ndarray  # uint8 [n, side, side, 3] RGB
+    result: T | None = None
+    fit: int = 0
     unfit: int = 0
     trouble: str = ""
 
@@ -88,63 +83,66 @@ def find_photos(folder: Path, tally: Tally) -> list[Path]:
     return photos
 
 
-async def photo_chips(
+async def faces_of(
     photos: list[Path],
+    work: Callable[[np.ndarray, np.ndarray], T],
     triton: Triton,
     detector: Detector,
-    shape: ChipShape,
     settings: Settings,
     tally: Tally,
     progress: Progress,
-) -> AsyncGenerator[tuple[Path, np.ndarray], None]:
-    """Cuts all faces out of photos, several photos at a time. Close the generator if it is left early.
+) -> AsyncGenerator[tuple[Path, T], None]:
+    """Works on the faces of photos, several photos at a time. Close the generator if it is left early.
 
     A photo that cannot be read is put on the tally, and the rest go on. Faces that the service would mask (too small,
     uncertain, turned away) are passed over.
 
     Args:
         photos: files; which ones are too large, and which faces too small, is a matter of the settings.
+        work: what to do with a photo's faces, in a thread: (pixels uint8 [H, W, 3] RGB, landmarks float32 [n, 5, 2],
+            the largest face first, n > 0) -> result.
         tally: what became of the photos, up to date whenever a photo is given out.
         progress: called after each photo.
 
     Yields:
-        The photo and its chips, uint8 [n, side, side, 3] RGB, n > 0, in the order of `photos`.
+        The photo and what became of its faces, in the order of `photos`; nothing for photos without a face.
 
     Raises:
         ModelServerUnavailable, DeadlineExceeded: Triton's failures.
     """
     ahead = iter(photos)
-    under_way: deque[asyncio.Task[_Cut]] = deque()
+    under_way: deque[asyncio.Task[_Done[T]]] = deque()
     try:
         for done in range(1, len(photos) + 1):
             for path in islice(ahead, WINDOW - len(under_way)):
-                under_way.append(asyncio.create_task(_cut(path, triton, detector, shape, settings)))
+                under_way.append(asyncio.create_task(_one(path, work, triton, detector, settings)))
             photo = await under_way[0]
             under_way.popleft()
             tally.count(photo)
             progress(done, len(photos))
-            if len(photo.chips):
-                yield photo.path, photo.chips
+            if photo.result is not None:
+                yield photo.path, photo.result
     finally:
         for task in under_way:
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
 
 
-async def _cut(path: Path, triton: Triton, detector: Detector, shape: ChipShape, s: Settings) -> _Cut:
-    """One photo: read -> decode -> detect -> cut."""
-    none = np.empty((0, shape.side, shape.side, 3), np.uint8)
+async def _one(
+    path: Path, work: Callable[[np.ndarray, np.ndarray], T], triton: Triton, detector: Detector, s: Settings
+) -> _Done[T]:
+    """One photo: read -> decode -> detect -> work."""
     try:
         data = await asyncio.to_thread(_read, path, s.max_body_bytes)
         photo = await asyncio.to_thread(decode, data, s.max_pixels, s.min_side_px, s.max_side_px)
         faces = await detect(photo.pixels, triton, detector, s.detect_score, s.detect_min_px)
     except (OSError, BadPhoto, PhotoTooLarge, TooManyFaces, UnsupportedMediaType) as bad:
-        return _Cut(path, none, trouble=_reason(bad))
-    fit = [face.landmarks for face in faces if _is_fit(face, s)]
+        return _Done(path, trouble=_reason(bad))
+    fit = sorted((face for face in faces if _is_fit(face, s)), key=lambda face: -face.side)
     if not fit:
-        return _Cut(path, none, unfit=len(faces))
-    chips = await asyncio.to_thread(cut_chips, photo.pixels, np.array(fit), shape.aligner, shape.side)
-    return _Cut(path, chips, unfit=len(faces) - len(fit))
+        return _Done(path, unfit=len(faces))
+    result = await asyncio.to_thread(work, photo.pixels, np.array([face.landmarks for face in fit]))
+    return _Done(path, result, len(fit), len(faces) - len(fit))
 
 
 def _read(path: Path, most: int) -> bytes:
