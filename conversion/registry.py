@@ -101,6 +101,7 @@ RECIPES = {
             ("mobile-stylegan-mapping", "mobile-stylegan-512", "mobile-stylegan-1024"),
         ),
         Recipe("dlib-resnet", "dlib", ("dlib-resnet",)),
+        Recipe("inversion-mobile-stylegan", "inversion", ("inversion-mobile-stylegan",)),
         Recipe("mobileface", "tfjs", ("mobileface",)),
         Recipe("faceres", "tfjs", ("faceres",)),
         Recipe("centerface", "centerface", ("centerface-192", "centerface-512", "centerface-1024")),

@@ -1,7 +1,7 @@
 """StyleGAN (Karras et al. 2019, arXiv:1812.04948) from its official pickles: z -> w, and w of every layer -> pictures.
 
-Every layer becomes: one convolution (with the scaling up inside it, whichever way the file did it), blur and bias as one
-depthwise convolution, noise, activation, instance norm, and the style's scale and shift. The first layer does not
+Every layer becomes: one convolution (with the scaling up inside it, whichever way the file did it), blur and bias as
+one depthwise convolution, noise, activation, instance norm, and the style's scale and shift. The first layer does not
 depend on w before its style, so it is a constant. The way to uint8 is folded into the last convolution.
 """
 
@@ -161,8 +161,8 @@ def build_synthesis(network: Synthesis, half: bool = False, kind: Kind = "uint8"
 
     Args:
         half: weights and convolutions in float16; norms, styles and the last convolution stay float32.
-        kind: `float` gives `image float32 [N, 3, R, R]`, about -1 to 1, for comparisons; `peaks` the largest |value| going
-            into and coming out of every convolution instead of a picture, `peaks float32 [N, 2 x convolutions]`.
+        kind: `float` gives `image float32 [N, 3, R, R]`, about -1 to 1, for comparisons; `peaks` the largest |value|
+            going into and coming out of every convolution instead of a picture, `peaks float32 [N, 2 x convolutions]`.
     """
     graph = _SynthesisGraph(network, half)
     side = network.resolution
@@ -229,7 +229,8 @@ def check_half(network: Synthesis, w: np.ndarray) -> float:
     largest = float(run_onnx(build_synthesis(network, kind="peaks").model, w=w)[0].max())
     if not largest * HALF_MARGIN <= HALF_LARGEST:
         raise ConversionError(
-            f"values reach {largest:.3g} inside the network: too near to float16's {HALF_LARGEST:g}; use --precision fp32"
+            f"values reach {largest:.3g} inside the network: too near to float16's {HALF_LARGEST:g}; "
+            "use --precision fp32"
         )
     return largest
 

@@ -39,7 +39,7 @@ class Mapping:
 
 @dataclass(frozen=True)
 class Layer:
-    """One of the layers that take a w: a convolution (none in the first), then noise, bias, activation, norms, style."""
+    """A layer that takes a w: a convolution (none in the first), then noise, bias, activation, norms, style."""
 
     weight: np.ndarray | None  # float32 [3, 3, in, out]
     up: bool  # twice the size, then blur
@@ -110,12 +110,13 @@ def read_mapping(network: Network) -> Mapping:
     """The mapping network of a generator.
 
     Raises:
-        ConversionError: an option that is not supported (labels among them), a variable missing, misshapen or not finite.
+        ConversionError: an option that is not supported (labels, say), a variable missing, misshapen or not finite.
     """
     r = _Reader(network)
     if r.option("label_size", 0):
         raise ConversionError(
-            f"the network takes a label of {r.option('label_size', 0)} values; only networks without labels are converted"
+            f"the network takes a label of {r.option('label_size', 0)} values; "
+            "only networks without labels are converted"
         )
     latent, dlatent = r.option("latent_size", 512), r.option("dlatent_size", 512)
     count, width = r.option("mapping_layers", 8), r.option("mapping_fmaps", 512)

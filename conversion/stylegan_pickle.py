@@ -36,7 +36,7 @@ def read(path: Path) -> dict[str, Network]:
     """The generators of a StyleGAN pickle: `{"G": ..., "Gs": ...}`.
 
     Raises:
-        ConversionError: not a pickle, truncated, too large, not StyleGAN's, or one that imports anything else than data.
+        ConversionError: not a pickle, truncated, too large, not StyleGAN's, or one that imports more than data.
     """
     size = path.stat().st_size
     if size > MAX_BYTES:
@@ -107,7 +107,7 @@ def _scalar(kind: Any = None, raw: Any = b"") -> np.ndarray:
 
 
 def _encoder(most: int) -> Callable[..., bytes]:
-    """`_codecs.encode`, by which protocol 2 writes bytes; together they are no more than the file, which says each once."""
+    """`_codecs.encode`, by which protocol 2 writes bytes; a file holds all of them, so they are no more than it."""
     left = most
 
     def encode(text: Any = None, encoding: Any = "latin1") -> bytes:

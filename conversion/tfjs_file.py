@@ -206,7 +206,7 @@ def _ordered(output: str, nodes: dict[str, Node]) -> Iterator[str]:
     while stack:
         name, user = stack[-1]
         if name not in nodes:
-            raise ConversionError(f"{user or 'the output'} takes {name}, which is not in the file")
+            raise ConversionError(f"{user} takes {name}, which is not there" if user else f"there is no node {name}")
         wanted = [source for source in nodes[name].inputs if source not in done]
         if name in done or not wanted:
             stack.pop()

@@ -18,6 +18,7 @@ from conversion.registry import Options
 from conversion.repository import convert_file, require_name
 from services.anonymizer.models import DEFAULTS, Embedder, Models, choose, find_embedder
 from services.anonymizer.triton import Triton
+from services.arrays import read_arrays
 from services.errors import ConfigurationError, ConversionError
 from services.population.sample import Sampler, sampler_for
 from services.settings import Settings, settings
@@ -82,8 +83,9 @@ def judge_inversion(
         typer.echo(json.dumps(figures, indent=1))
         return
     console.print(
-        f"{figures['people']} people, {figures['faces_found']} faces found: person to the face of the predicted w "
-        f"{figures['mean_distance']:.4f}, random pair {figures['random_pair']:.4f}, within 0.6 {figures['within_0.6']:.0%}",
+        f"{figures['people']} people, {figures['faces_found']} faces found: to the face of the predicted w "
+        f"{figures['mean_distance']:.4f}, random pair {figures['random_pair']:.4f}, "
+        f"within 0.6 {figures['within_0.6']:.0%}",
         soft_wrap=True,
         highlight=False,
     )
@@ -91,9 +93,8 @@ def judge_inversion(
 
 def _embeddings(path: Path, dims: int) -> np.ndarray:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            found = archive["embedding"].astype(np.float32)
-    except (OSError, ValueError, KeyError, EOFError) as broken:
+        found = read_arrays(path, "embedding")["embedding"].astype(np.float32)
+    except ValueError as broken:
         raise ConversionError(f"{path} holds no array `embedding` of numbers: {broken}") from broken
     if found.ndim != 2 or len(found) < 2 or found.shape[1] != dims or not np.isfinite(found).all():
         raise ConversionError(f"{path} holds embeddings of shape {list(found.shape)}; wanted are [n, {dims}], finite")

@@ -2,7 +2,6 @@
 
 import io
 import json
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from conversion.inversion.fit import Inversion
 from conversion.parity import Parity, run_onnx
 from conversion.registry import Options
 from services.anonymizer.models import Inverter
+from services.arrays import read_arrays
 from services.errors import ConversionError
 from services.files import fsync_directory, write_durably
 
@@ -52,14 +52,9 @@ def load(path: Path) -> Fitted:
         ConversionError: another file, damaged, of sizes that do not fit, or with values that are not finite.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            claimed = sum(info.file_size for info in archive.infolist())
-        if claimed > MAX_BYTES:
-            raise ConversionError(f"{path.name} claims {claimed:,} bytes; a fitted inversion has at most {MAX_BYTES:,}")
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in ARRAYS}
-            card = json.loads(str(archive["card"]))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as broken:
+        arrays = read_arrays(path, "card", *ARRAYS, max_bytes=MAX_BYTES)
+        card = json.loads(str(arrays["card"]))
+    except ValueError as broken:
         raise ConversionError(
             f"{path.name} is not a fitted inversion (`anonfaces models fit inversion`): {broken}"
         ) from broken

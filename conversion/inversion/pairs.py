@@ -10,6 +10,7 @@ import numpy as np
 from services.anonymizer.align import pose_of
 from services.anonymizer.models import Models
 from services.anonymizer.triton import Triton
+from services.arrays import read_arrays
 from services.errors import ConversionError
 from services.files import write_durably
 from services.population.portrait import photograph
@@ -129,10 +130,9 @@ def read_pairs(shards: list[Path], count: int) -> Pairs:
     columns: dict[str, list[np.ndarray]] = {"w": [], "embedding": [], "landmarks": [], "found": []}
     for shard in shards:
         try:
-            with np.load(shard, allow_pickle=False) as archive:
-                for name, values in columns.items():
-                    values.append(archive[name])
-        except (OSError, ValueError, KeyError, EOFError) as broken:
+            for name, values in read_arrays(shard, *columns).items():
+                columns[name].append(values)
+        except ValueError as broken:
             raise ConversionError(f"{shard} is damaged; remove it, and it is sampled again") from broken
     joined = {name: np.concatenate(values)[:count] for name, values in columns.items()}
     found = joined["found"]

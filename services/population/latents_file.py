@@ -9,6 +9,7 @@ import numpy as np
 
 from services.anonymizer.latents import broadcast
 from services.anonymizer.models import Generator
+from services.arrays import read_arrays
 from services.errors import LatentsRefused
 from services.files import fsync_directory
 
@@ -44,9 +45,8 @@ def read_latents(path: Path) -> Latents:
         LatentsRefused: another file, or a damaged one.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            generator, names, values = (archive[key] for key in ("generator", "names", "latents"))
-    except (OSError, ValueError, KeyError, EOFError) as broken:
+        generator, names, values = read_arrays(path, "generator", "names", "latents").values()
+    except ValueError as broken:
         raise LatentsRefused(f"{path} is not a file of latents (`anonfaces photos invert`): {broken}") from broken
     if names.ndim != 1 or len(names) != len(values) or values.dtype != np.float32 or not np.isfinite(values).all():
         raise LatentsRefused(f"{path} does not hold one latent of finite numbers for each name")

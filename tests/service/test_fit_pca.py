@@ -13,9 +13,9 @@ from typer.testing import CliRunner, Result
 
 from conversion import fit_cli
 from conversion.pca_file import load
-from services.population.faces import Tally, find_photos
 from services.anonymizer.models import find_embedder
 from services.errors import AnonFacesError, ConversionError
+from services.population.faces import Tally, find_photos
 from services.provenance import check_model
 from services.settings import ROOT, Settings
 

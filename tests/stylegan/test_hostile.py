@@ -82,7 +82,7 @@ class Calls:
 
 def array(*state: Any) -> Calls:
     """Pickles as an array, of any state."""
-    return Calls(np.core.multiarray._reconstruct, np.ndarray, (0,), b"b", state=state)
+    return Calls(np.zeros(0).__reduce__()[0], np.ndarray, (0,), b"b", state=state)
 
 
 def with_changed(change: Callable[[files.Network], Any], **options: Any) -> bytes:
@@ -105,7 +105,7 @@ def traps(ran: Path) -> dict[str, tuple[Calls, str]]:
         "getattr": (Calls(getattr(Path(ran), "touch")), "builtins.getattr"),  # noqa: B009
         "open": (Calls(open, str(ran), "w"), "io.open"),
         "mkdir": (Calls(os.mkdir, str(ran)), "posix.mkdir"),
-        "numpy's own eval": (Calls(np.save, str(ran), 0), "numpy.save"),
+        "numpy.save": (Calls(np.save, str(ran), 0), "numpy.save"),
         "a call within a call": (Calls(os.path.join, Calls(os.system, f"touch {ran}"), "b"), "posix"),
         "a state made by a call": (array(Calls(os.system, f"touch {ran}")), "posix.system"),
     }

