@@ -24,6 +24,7 @@ from services.anonymizer.models import EMBEDDERS, Embedder
 from services.errors import ConversionError
 
 IMAGENET_MEAN = (123.68, 116.779, 103.939)  # red, green, blue, of Caffe's networks
+SMALLEST_NORM = 1e-6
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,11 @@ RECOGNISERS = (
     Recogniser("mobileface", "batchnorm0/add_1", (0, 0, 0), (0, 1, 2)),  # scales in its own first layers
     Recogniser("faceres", "global_pooling/Mean", IMAGENET_MEAN, (2, 1, 0)),
 )
+
+
+def normalised(embeddings: np.ndarray) -> np.ndarray:
+    """Embeddings [N, D] with norm 1; FaceRes gives 0 for a chip of one colour, which stays 0."""
+    return embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), SMALLEST_NORM)
 
 
 def recognise(path: Path) -> Recogniser:
@@ -97,7 +103,7 @@ def build(recogniser: Recogniser, network: TfjsModel, name: str) -> onnx.ModelPr
     if embedding.shape != (row.dims,):
         raise ConversionError(f"{name}: its embedding has shape {list(embedding.shape)}, not {[row.dims]}")
     norm = graph.op("ReduceL2", embedding.name, graph.ints(1), keepdims=1)
-    graph.name(graph.op("Div", embedding.name, graph.op("Max", norm, graph.const(1e-6))), "embedding")
+    graph.name(graph.op("Div", embedding.name, graph.op("Max", norm, graph.const(SMALLEST_NORM))), "embedding")
     side = row.chip_px
     return graph.model(name, [("chips", UINT8, [side, side, 3])], [("embedding", FLOAT, [row.dims])])
 
@@ -107,8 +113,7 @@ def check(
 ) -> Parity:
     """Against the file's topology, walked in numpy, on `chips uint8 [N, S, S, 3]`, by default pictures of noise."""
     chips = smooth_images(4, network.side, seed=9) if chips is None else chips
-    expected = evaluate(network, recogniser.prepare(chips))
-    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    expected = normalised(evaluate(network, recogniser.prepare(chips)))
     return Parity(
         reference=f"the file's own topology, numpy {np.__version__} in float64",
         measure="largest |difference| of the embedding",

@@ -114,10 +114,6 @@ class TfjsModel:
     nodes: tuple[Node, ...]  # without the input and the constants
     constants: dict[str, np.ndarray]  # float32 or int32, as TensorFlow has them (NHWC)
 
-    def node(self, name: str) -> Node:
-        """The operation of that name."""
-        return next(node for node in self.nodes if node.name == name)
-
 
 def json_of(path: Path) -> Path:
     """The model's JSON: the file itself, or the only one of a folder.

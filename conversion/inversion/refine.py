@@ -14,9 +14,10 @@ import cv2
 import numpy as np
 
 from conversion.inversion.torch_graph import TorchGraph, functional, straight_through, torch
-from services.anonymizer.align import ALIGNERS, scale_of, similarity
+from services.anonymizer.align import ALIGNERS, scale_of
 
 RATE = 0.05  # of Adam's steps, in units of the start's own spread
+PULL = 0.3  # a usual weight of the pull, see `refine`
 DECAY = 0.1  # the last step's rate, as a share of the first's
 CUDA_BATCH = 4  # faces; StyleGAN at 1024 px takes about 6 GB each
 
@@ -130,7 +131,8 @@ class _Search:
         self.unit = start.square().mean(dim=tuple(range(1, start.ndim)), keepdim=True).sqrt()
         self.way = torch.zeros_like(start, requires_grad=True)
         self.best = start.clone()
-        self.first = self.last = self.lowest = torch.full_like(start.flatten(1)[:, 0], torch.nan)
+        self.first = self.last = torch.full_like(start.flatten(1)[:, 0], torch.nan)
+        self.lowest = torch.full_like(self.last, torch.inf)
 
     def run(self, steps: int, tick: Callable[[], None]) -> None:
         adam = torch.optim.Adam([self.way], lr=RATE)
@@ -154,9 +156,7 @@ class _Search:
         squares = (self.camera.embeddings(latents, self.landmarks) - self.wanted).square().sum(dim=1)
         loss = squares + self.pull * self.way.flatten(1).square().mean(dim=1)
         with torch.no_grad():
-            if self.lowest.isnan().all():
-                self.first = self.last = squares.sqrt()
-                self.lowest = loss.clone()
+            self.first = torch.where(self.first.isnan(), squares.sqrt(), self.first)
             better = loss < self.lowest
             self.best = self._where(better, latents, self.best)
             self.last = torch.where(better, squares.sqrt(), self.last)
@@ -179,7 +179,7 @@ def cut_chip(picture: torch.Tensor, landmarks: np.ndarray, aligner: str, side: i
     Returns:
         float32 [side, side, 3], whole numbers.
     """
-    matrix = similarity(landmarks, ALIGNERS[aligner] * side)
+    matrix = ALIGNERS[aligner].matrix(landmarks, side)
     part = picture.permute(2, 0, 1)[None]
     step = 2 ** max(0, int(np.log2(1 / max(scale_of(matrix), 1e-6))))
     if step > 1:

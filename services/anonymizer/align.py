@@ -1,5 +1,7 @@
 """face -> chip: similarity transforms by landmarks, and warps that neither alias nor blur."""
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 
@@ -12,13 +14,33 @@ ARCFACE_CHIP_112 = np.array(
     [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
 )
 
-# How chips are cut: the landmarks' places as shares of a chip's side. An aligner's name also says which landmarks it
-# takes (CenterFace's five, from the second look at 192 px): others would give other embeddings.
+# FaceNet's chips are MTCNN's boxes with a margin of a fifth, made square: faces in them are stretched sideways. The
+# landmarks' places in such chips of 160 px: means over 24 generated people and their mirror images.
+FACENET_CHIP_160 = np.array([(52.2, 66.2), (107.8, 66.2), (80.0, 92.2), (54.0, 112.5), (106.0, 112.5)])
+
+
+@dataclass(frozen=True)
+class Aligner:
+    """How chips are cut. Its name also says which landmarks it takes: others would give other embeddings."""
+
+    template: np.ndarray  # float [5, 2], where the landmarks go, as shares of a chip's side
+    stretch: float = 1.0  # how much wider than it is a face becomes
+
+    def matrix(self, landmarks: np.ndarray, side: int) -> np.ndarray:
+        """float64 [2, 3], photo pixels -> pixels of a chip of that side."""
+        upright = self.template * side
+        upright[:, 0] = (upright[:, 0] - side / 2) / self.stretch
+        matrix = similarity(landmarks, upright)
+        matrix[0] *= self.stretch
+        matrix[0, 2] += side / 2
+        return matrix
+
+
+# CenterFace's five landmarks, from the second look at 192 px.
 ALIGNERS = {
-    "centerface5-look192-similarity150": DLIB_CHIP_150 / 150,
-    # FaceNet's chips are MTCNN's boxes with a margin of a fifth.
-    "centerface5-look192-facenet160": np.array([(0.36, 0.42), (0.64, 0.42), (0.50, 0.56), (0.38, 0.70), (0.62, 0.70)]),
-    "centerface5-look192-arcface112": ARCFACE_CHIP_112 / 112,
+    "centerface5-look192-similarity150": Aligner(DLIB_CHIP_150 / 150),
+    "centerface5-look192-facenet160": Aligner(FACENET_CHIP_160 / 160, stretch=1.16),
+    "centerface5-look192-arcface112": Aligner(ARCFACE_CHIP_112 / 112),
 }
 
 # The same points in a face aligned as FFHQ aligns, as shares of the picture: means over 24 surrogates as the detector
@@ -79,7 +101,7 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.nda
 
     Args:
         image: uint8 [H, W, 3].
-        matrix: float [2, 3], image pixels -> result pixels.
+        matrix: float [2, 3], image pixels -> result pixels; a similarity, or nearly one.
         size: (width, height) of the result.
 
     Returns:
@@ -135,6 +157,5 @@ def cut_chips(image: np.ndarray, landmarks: np.ndarray, aligner: str, side: int)
     Returns:
         uint8 [n, side, side, 3] RGB.
     """
-    template = ALIGNERS[aligner] * side
-    chips = [warp(image, similarity(points, template), (side, side)) for points in landmarks]
+    chips = [warp(image, ALIGNERS[aligner].matrix(points, side), (side, side)) for points in landmarks]
     return np.stack(chips) if chips else np.empty((0, side, side, 3), np.uint8)

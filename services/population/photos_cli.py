@@ -13,15 +13,20 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from deploy.local.triton import LocalTriton
-from services.anonymizer.align import cut_chips, pose_of
+from services.anonymizer.align import FFHQ_LANDMARKS, cut_chips, pose_of
+from services.anonymizer.detect import detect
 from services.anonymizer.latents import broadcast
-from services.anonymizer.models import DEFAULTS, Models, choose, find_generator, find_inverter
+from services.anonymizer.models import DEFAULTS, Generator, Models, choose, find_generator, find_inverter
+from services.anonymizer.synthesise import render
 from services.anonymizer.triton import Triton
-from services.errors import ConfigurationError
+from services.errors import LatentsRefused
 from services.population.faces import Tally, faces_of, find_photos
 from services.population.ffhq import align_ffhq
 from services.population.latents_file import Latents, import_latents, write_latents
+from services.population.portrait import MIN_FACE_PX, MIN_SCORE
+from services.population.sample import sampler_for
 from services.population.tally import show_photos
+from services.provenance import VERSION_FOLDER, check_model
 from services.settings import settings
 
 app = typer.Typer(help="Single photos: aligned pictures of their faces, and latents.", no_args_is_help=True)
@@ -74,7 +79,8 @@ def invert(
     """
     models = choose(settings().model_copy(update={"generator": generator, "embedder": embedder}))
     inverter = find_inverter(models, settings().model_repository)
-    refiner = _refiner(models, refine) if refine else None
+    sampler = sampler_for(models.generator, settings().model_repository)
+    refiner = _refiner(models, sampler.generator, refine) if refine else None
     tally = Tally()
     chosen = models.embedder
 
@@ -82,27 +88,30 @@ def invert(
         points = landmarks[: None if every_face else 1]
         return cut_chips(pixels, points, chosen.aligner, chosen.chip_px), pose_of(points)
 
-    async def run() -> Latents:
+    async def run() -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
+        """Names, latents, embeddings, and where the face is in the picture of each latent, if that is asked."""
         names: list[str] = []
         embeddings, rows = [], []
-        async with LocalFaces(models, (chosen.model, inverter.model)) as local:
+        rendering = (sampler.generator.model,) if refiner else ()
+        async with LocalFaces(models, (chosen.model, inverter.model, *rendering)) as local:
             async for path, (chips, poses) in local.faces(photos, cut, tally):
                 (embedding,) = await local.triton.infer(chosen.model, {"chips": chips}, "embedding")
                 (w,) = await local.triton.infer(inverter.model, {"embedding": embedding, "pose": poses}, "w")
                 names += _names(path, photos, len(w))
                 embeddings.append(embedding)
                 rows.append(broadcast(w, models.generator))
-        if not rows:
-            raise ConfigurationError(f"no photo in {photos} has a face that can be used")
-        values = np.concatenate(rows)
-        if refiner:
-            values = refiner(values, np.concatenate(embeddings))
-        return Latents(models.generator.name, names, values)
+            if not rows:
+                raise LatentsRefused(f"no photo in {photos} has a face that can be used")
+            values = np.concatenate(rows)
+            landmarks = await _landmarks(values, local, sampler.generator) if refiner else np.empty(0)
+        return names, values, np.concatenate(embeddings), landmarks
 
-    latents = asyncio.run(run())
-    write_latents(latents, out)
+    names, values, embeddings, landmarks = asyncio.run(run())
+    if refiner:
+        values = refiner(values, embeddings, landmarks)
+    write_latents(Latents(models.generator.name, names, values), out)
     show_photos(tally, console)
-    console.print(f"{len(latents.names)} latents of {generator} in {out}", soft_wrap=True, highlight=False)
+    console.print(f"{len(names)} latents of {generator} in {out}", soft_wrap=True, highlight=False)
 
 
 @app.command("import-latents")
@@ -169,5 +178,45 @@ def _save(picture: np.ndarray, target: Path) -> None:
     partial.replace(target)
 
 
-def _refiner(models: Models, steps: int) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    raise NotImplementedError
+async def _landmarks(latents: np.ndarray, local: LocalFaces, generator: Generator) -> np.ndarray:
+    """Where the face is in the picture of each latent, float [n, 5, 2]; where FFHQ has it if none is found."""
+    height, width = generator.image_size
+    rows = []
+    for latent in latents:  # one at a time: pictures are large, and a CPU gains nothing by more
+        (picture,) = await render(latent[None], local.triton, generator)
+        faces = await detect(picture, local.triton, local.models.detector, MIN_SCORE, MIN_FACE_PX)
+        largest = max(faces, key=lambda face: face.side, default=None)
+        rows.append(FFHQ_LANDMARKS * (width, height) if largest is None else largest.landmarks)
+    return np.array(rows)
+
+
+def _refiner(models: Models, generator: Generator, steps: int) -> Callable[..., np.ndarray]:
+    """(latents, embeddings, landmarks) -> better latents; asks for PyTorch now, not after the photos were read."""
+    from conversion.inversion.refine import PULL, refine
+
+    repository, files = settings().model_repository, []
+    for model in (generator.model, models.embedder.model):
+        check_model(repository, model)
+        files.append(repository / model / VERSION_FOLDER / "model.onnx")
+
+    def better(latents: np.ndarray, embeddings: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console) as bar:
+            task = bar.add_task("refining", total=None)
+            done = refine(
+                latents,
+                embeddings,
+                landmarks,
+                generator_onnx=files[0],
+                embedder_onnx=files[1],
+                aligner=models.embedder.aligner,
+                chip_px=models.embedder.chip_px,
+                latent_name=generator.latent,
+                steps=steps,
+                pull=PULL,
+                report=lambda step, total: bar.update(task, completed=step, total=total),
+            )
+        console.print(f"distance {done.first.mean():.3f} before, {done.last.mean():.3f} after", highlight=False)
+        return done.latents
+
+    return better

@@ -42,7 +42,9 @@ def run(path: Path, output: str, pictures: np.ndarray) -> np.ndarray:
 def _plain(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """A node as nodes that TensorFlow has, the last one with its name."""
     kind, name, inputs = node["op"], node["name"], node.get("input", [])
-    attr = {key: value for key, value in node.get("attr", {}).items() if key not in ("fused_ops", "num_args", "epsilon")}
+    attr = {
+        key: value for key, value in node.get("attr", {}).items() if key not in ("fused_ops", "num_args", "epsilon")
+    }
     real = {"T": {"type": "DT_FLOAT"}}
     if kind in PLAIN:
         fused = json_format.ParseDict(node["attr"]["fused_ops"], tf.compat.v1.AttrValue()).list.s

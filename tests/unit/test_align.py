@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from services.anonymizer.align import DLIB_CHIP_150, FFHQ_LANDMARKS, cut_chips, misfit, scale_of, similarity, warp
+from services.anonymizer.align import (
+    ALIGNERS,
+    DLIB_CHIP_150,
+    FFHQ_LANDMARKS,
+    cut_chips,
+    misfit,
+    scale_of,
+    similarity,
+    warp,
+)
 
 DLIB = "centerface5-look192-similarity150"
 
@@ -126,3 +135,12 @@ def test_chips_have_their_landmarks_at_the_template(size, degrees):
 
 def test_chips_of_no_faces_are_an_empty_batch():
     assert cut_chips(np.zeros((50, 50, 3), np.uint8), np.empty((0, 5, 2)), DLIB, 150).shape == (0, 150, 150, 3)
+
+
+@pytest.mark.parametrize("aligner", ALIGNERS.values(), ids=list(ALIGNERS))
+def test_aligner_brings_a_face_of_its_own_proportions_to_its_template(aligner):
+    """A face as the template shows it, less the stretch, anywhere in a photo."""
+    natural = aligner.template * (1 / aligner.stretch, 1)
+    points = moved(natural, matrix_of(300, 25, (400, 300)))
+    matrix = aligner.matrix(points, 160)
+    np.testing.assert_allclose(moved(points, matrix), aligner.template * 160, atol=1e-6)

@@ -247,7 +247,6 @@ DOUBLING += [node("mean", "Mean", "d22", "axes", T=F32, Tidx=I32)]
         ([node("mean", "Relu", "embeddings")], "depends on itself"),
         ([node("product", "Switch", "mean")], r"product \(Switch\) has too few inputs"),
         ([PHASE, switch("product", "mean", "phase_train"), node("embeddings", "Relu", "product:1")], "training only"),
-        ([splat("weight", [1 << 15, 1 << 15])], "claims constants of 42949"),
         ([splat("beside", [1 << 15, 1 << 15])], "claims constants of 42949"),
         ([splat("beside", [1 << 30], TEXT)], "claims constants"),
         ([splat("beside", [-1, 3])], "beside is a constant without a size"),

@@ -39,7 +39,7 @@ class Network:
         self.picture = self.node("Placeholder", dtype={"type": "DT_FLOAT"}, shape={"shape": {"dim": dims}})
 
     def node(self, op: str, *inputs: str, name: str = "", **attributes: Any) -> str:
-        name = name or f"{op}_{len(self.nodes)}"
+        name = name or f"{op.strip('_')}_{len(self.nodes)}"
         attr = {key: attribute(value) for key, value in attributes.items()}
         self.nodes.append({"name": name, "op": op, "input": list(inputs), "attr": attr})
         return name
