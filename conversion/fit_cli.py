@@ -14,8 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from conversion.inversion.cli import inversion
-from conversion.pca import ALIGNER, CHIP, Fitter
-from conversion.pca_file import MAX_DIMS, MIN_DIMS, Pca
+from conversion.pca.convert import ALIGNER, CHIP, Fitter
+from conversion.pca.file import MAX_DIMS, MIN_DIMS, Pca
 from conversion.registry import Options
 from conversion.repository import convert_file, require_name
 from services.anonymizer.align import cut_chips

@@ -65,14 +65,18 @@ class Kind:
 KINDS = {
     kind.name: kind
     for kind in (
-        Kind("stylegan", "conversion.stylegan", "StyleGAN pickle (.pkl)", ("network", "noise", "precision")),
-        Kind("cnn", "conversion.deconvfaces", "up-convolutional face generator, Keras (.h5)", ("flip_kernels",)),
-        Kind("dlib", "conversion.dlib_resnet", "dlib face recognition ResNet (.dat)"),
-        Kind("facenet", "conversion.facenet", "FaceNet, frozen TensorFlow graph (.pb)", extra="facenet"),
-        Kind("pca", "conversion.pca", "PCA of chips (.npz, as `models fit pca` writes it)"),
-        Kind("mobile-stylegan", "conversion.mobile_stylegan", "MobileStyleGAN, OpenVINO IR (folder with both)"),
+        Kind("stylegan", "conversion.stylegan.convert", "StyleGAN pickle (.pkl)", ("network", "noise", "precision")),
+        Kind("cnn", "conversion.deconvfaces.convert", "up-convolutional generator, Keras (.h5)", ("flip_kernels",)),
+        Kind("dlib", "conversion.dlib_resnet.convert", "dlib face recognition ResNet (.dat)"),
+        Kind("facenet", "conversion.facenet.convert", "FaceNet, frozen TensorFlow graph (.pb)", extra="facenet"),
+        Kind("pca", "conversion.pca.convert", "PCA of chips (.npz, as `models fit pca` writes it)"),
+        Kind("mobile-stylegan", "conversion.mobile_stylegan.convert", "MobileStyleGAN, OpenVINO IR (folder with both)"),
         Kind("inversion", "conversion.inversion.model", "fitted photo -> latent (.npz of `models fit inversion`)"),
-        Kind("tfjs", "conversion.tfjs", "MobileFace or FaceRes recogniser, TensorFlow.js (folder with .json and .bin)"),
+        Kind(
+            "tfjs",
+            "conversion.tfjs.convert",
+            "MobileFace or FaceRes, TensorFlow.js (folder)",
+        ),
         Kind("centerface", "conversion.centerface", "CenterFace detector (.onnx)"),
     )
 }

@@ -4,9 +4,13 @@ A regression gives the average of all w that fit an embedding. From there Adam (
 moves w to where the picture's face, cut out as the service cuts it and seen by the service's embedder, comes nearer to
 the wanted embedding, and a pull back to the start keeps it a face: far from it there are pictures that please the
 embedder and nobody else. As in Image2StyleGAN (Abdal et al. 2019, arXiv:1904.03189) each layer's w may go its own way.
+
+The landmarks by which faces are cut out are those of the start, although the face moves a little: a distance that is
+told to anyone needs a new look. Nothing is drawn at random; but threads and GPUs add up in any order, so that the same
+call differs in the last digits (with one thread, in none).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,17 +20,20 @@ import numpy as np
 from conversion.inversion.torch_graph import TorchGraph, functional, straight_through, torch
 from services.anonymizer.align import ALIGNERS, scale_of
 
-RATE = 0.05  # of Adam's steps, in units of the start's own spread
+RATE = 0.05  # of Adam's steps, in units of the start's root mean square
 PULL = 0.3  # a usual weight of the pull, see `refine`
 DECAY = 0.1  # the last step's rate, as a share of the first's
-CUDA_BATCH = 4  # faces; StyleGAN at 1024 px takes about 6 GB each
+CUDA_BATCH = 4  # faces at a time on a GPU; a CPU is no faster with several
 
 Report = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Refined:
-    """n latents, and how far their faces are from the wanted embeddings. A distance is NaN where nothing was tried."""
+    """n latents, and how far their faces are from the wanted embeddings. A distance is NaN where nothing was tried.
+
+    What is kept is what had the smallest loss, so that no distance grows.
+    """
 
     latents: np.ndarray  # float32 [n, *latent_shape]
     first: np.ndarray  # float32 [n], Euclidean, of the start
@@ -49,22 +56,19 @@ def refine(
 ) -> Refined:
     """Moves each latent to where its face comes nearer to an embedding, and keeps the best seen of each.
 
-    The best is that of the smallest loss, so a distance never grows. Nothing is drawn at random: on a CPU the same call
-    gives the same answer; a GPU adds up in any order, and differs in the last digits.
-
     Args:
         latents: float32 [n, *latent_shape], where to start from.
         embeddings: float32 [n, d], what the faces are to look like to the embedder.
-        landmarks: float [n, 5, 2], the face's in the picture of the start, in pixels of that picture.
+        landmarks: float [n, 5, 2], of the face in the picture of the start, in pixels of that picture.
         generator_onnx: latent -> image uint8 [N, H, W, 3]; its hash was checked.
         embedder_onnx: chips uint8 [N, chip_px, chip_px, 3] -> embedding [N, d]; its hash was checked.
         aligner: how the embedder's chips are cut, a row of `align.ALIGNERS`.
         latent_name: the generator's input.
         steps: gradients taken for each face; 0 only measures.
-        pull: weight of the squared way from the start, in units of the start's own mean square, beside the squared
+        pull: weight of the squared way from the start, in units of the start's mean square, beside the squared
             distance of the embeddings.
         device: PyTorch's name of it; a GPU if there is one.
-        report: told after each step how many are done, of how many: a step of one face counts as one.
+        report: told after each step how many are done, of how many; a step of one face counts as one.
 
     Returns:
         What came of it. A face whose latent, embedding or landmarks are not finite is left as it is.
@@ -73,31 +77,26 @@ def refine(
         ConversionError: a graph has nodes that are not covered, or takes other inputs.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    camera = Camera(
-        TorchGraph(generator_onnx, device), TorchGraph(embedder_onnx, device), latent_name, aligner, chip_px
-    )
-    result = Refined(
-        np.array(latents, np.float32),
-        np.full(len(latents), np.nan, np.float32),
-        np.full(len(latents), np.nan, np.float32),
-    )
-    columns = (result.latents, embeddings, landmarks)
-    finite = np.logical_and.reduce([np.isfinite(column).reshape(len(latents), -1).all(axis=1) for column in columns])
-    rows, size = np.flatnonzero(finite), CUDA_BATCH if device.startswith("cuda") else 1
-    done, total = 0, len(rows) * steps
-    for batch in (rows[i : i + size] for i in range(0, len(rows), size)):
-
-        def tick(count: int = len(batch)) -> None:
-            nonlocal done
-            done += count
-            report(done, total)
-
-        start, wanted = (torch.from_numpy(np.asarray(column[batch], np.float32)).to(device) for column in columns[:2])
-        search = _Search(camera, start, wanted, np.asarray(landmarks[batch]), pull)
-        search.run(steps, tick)
+    generator, embedder = (TorchGraph(path, device) for path in (generator_onnx, embedder_onnx))
+    camera = Camera(generator, embedder, latent_name, aligner, chip_px)
+    result = Refined(np.array(latents, np.float32), *np.full((2, len(latents)), np.nan, np.float32))
+    rows = _finite_rows(latents, embeddings, landmarks)
+    size = CUDA_BATCH if device.startswith("cuda") else 1
+    for begin in range(0, len(rows), size):
+        batch = rows[begin : begin + size]
+        start, wanted = (torch.tensor(x[batch], dtype=torch.float32, device=device) for x in (latents, embeddings))
+        search = _Search(camera, start, wanted, landmarks[batch], pull)
+        for done in search.run(steps):
+            report(begin * steps + done * len(batch), len(rows) * steps)
         result.latents[batch] = search.best.cpu().numpy()
         result.first[batch], result.last[batch] = search.first.cpu().numpy(), search.last.cpu().numpy()
     return result
+
+
+def _finite_rows(*columns: np.ndarray) -> np.ndarray:
+    """Which rows hold numbers only, in every array."""
+    finite = [np.isfinite(column).all(axis=tuple(range(1, column.ndim))) for column in columns]
+    return np.flatnonzero(np.logical_and.reduce(finite))
 
 
 @dataclass(frozen=True)
@@ -134,10 +133,11 @@ class _Search:
         self.first = self.last = torch.full_like(start.flatten(1)[:, 0], torch.nan)
         self.lowest = torch.full_like(self.last, torch.inf)
 
-    def run(self, steps: int, tick: Callable[[], None]) -> None:
+    def run(self, steps: int) -> Iterator[int]:
+        """Gives the number of steps taken, after each."""
         adam = torch.optim.Adam([self.way], lr=RATE)
         rates = torch.optim.lr_scheduler.LinearLR(adam, 1.0, DECAY, max(1, steps - 1))
-        for _ in range(steps):
+        for step in range(steps):
             loss = self._look()
             (gradient,) = torch.autograd.grad(loss.sum(), self.way)
             lost = ~(torch.isfinite(loss) & torch.isfinite(gradient).flatten(1).all(dim=1))
@@ -146,7 +146,7 @@ class _Search:
             with torch.no_grad():
                 self.way.copy_(self._where(lost, (self.best - self.start) / self.unit, self.way))
             rates.step()
-            tick()
+            yield step + 1
         with torch.no_grad():
             self._look()
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conversion.deconvfaces import build, check, reference
-from conversion.keras_h5 import KerasModel, read_model
+from conversion.deconvfaces.convert import build, check, reference
+from conversion.deconvfaces.keras_h5 import KerasModel, read_model
 from conversion.parity import run_onnx
 from services.settings import ROOT
 

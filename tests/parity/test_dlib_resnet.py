@@ -5,7 +5,8 @@ import numpy as np
 import onnx
 import pytest
 
-from conversion import dlib_dat, dlib_resnet
+from conversion.dlib_resnet import convert as dlib_resnet
+from conversion.dlib_resnet import dat as dlib_dat
 from conversion.parity import run_onnx, smooth_images
 
 TOLERANCE = 1e-5  # two photos of one person are about 0.3 apart

@@ -24,7 +24,7 @@ from services.provenance import check_model
 
 tf = pytest.importorskip("tensorflow", reason="needs TensorFlow (the extra `facenet`)")
 pytest.importorskip("tf2onnx", reason="needs tf2onnx (the extra `facenet`)")
-facenet = import_module("conversion.facenet")
+facenet = import_module("conversion.facenet.convert")
 v1 = tf.compat.v1
 TOLERANCE = 1e-5  # of an embedding of norm 1
 SEED = 20180402

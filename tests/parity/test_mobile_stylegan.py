@@ -4,7 +4,8 @@ import numpy as np
 import openvino
 import pytest
 
-from conversion import mobile_stylegan, mobile_stylegan_ir
+from conversion.mobile_stylegan import convert as mobile_stylegan
+from conversion.mobile_stylegan import ir as mobile_stylegan_ir
 from conversion.parity import run_onnx
 
 SEED = 77

@@ -9,10 +9,10 @@ import onnx
 import onnxruntime
 import pytest
 
-from conversion import tfjs
 from conversion.graph import FLOAT, UINT8
 from conversion.parity import run_onnx, smooth_images
-from conversion.tfjs_file import TfjsModel, json_of
+from conversion.tfjs import convert as tfjs
+from conversion.tfjs.file import TfjsModel, json_of
 from services.anonymizer.align import FFHQ_LANDMARKS, cut_chips, similarity, warp
 from services.provenance import check_model
 from services.settings import settings

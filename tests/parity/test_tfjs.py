@@ -5,9 +5,9 @@ import pytest
 
 from conversion.graph import FLOAT, Graph
 from conversion.parity import run_onnx
-from conversion.tfjs_file import read_model
-from conversion.tfjs_graph import emit
-from conversion.tfjs_reference import evaluate
+from conversion.tfjs.file import read_model
+from conversion.tfjs.graph import emit
+from conversion.tfjs.reference import evaluate
 from tests.unit.tfjs_files import CASES, SIDE, Network
 
 pytest.importorskip("tensorflow", reason="needs TensorFlow (the extra `facenet`)")

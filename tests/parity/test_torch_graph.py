@@ -7,17 +7,16 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 
-from conversion import pca
 from conversion.graph import FLOAT, FLOAT16, INT64, UINT8, Graph
 from conversion.parity import run_onnx, smooth_images
-from conversion.pca_file import Pca
+from conversion.pca import convert as pca
+from conversion.pca.file import Pca
 from services.anonymizer.align import ALIGNERS, FFHQ_LANDMARKS, cut_chips
 from services.anonymizer.models import EMBEDDERS, GENERATORS
 from services.errors import ConfigurationError, ConversionError
@@ -27,8 +26,6 @@ INT32 = onnx.TensorProto.INT32
 STYLEGAN = ROOT.parent / "shared" / "fixtures" / "stylegan" / "stylegan-128-tiny.pkl"
 EMBEDDER = EMBEDDERS["dlib-resnet"]
 MODULES = ("conversion.inversion.torch_graph", "conversion.inversion.refine")
-
-needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="needs PyTorch (the extra `refine`)")
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +78,7 @@ def gan(tmp_path_factory) -> TinyGan:
 def convert_tiny(folder: Path, precision: str) -> TinyGan:
     if not STYLEGAN.is_file():
         pytest.skip("needs the StyleGAN pickle (../shared)")
-    stylegan, registry = import_module("conversion.stylegan"), import_module("conversion.registry")
+    stylegan, registry = import_module("conversion.stylegan.convert"), import_module("conversion.registry")
     mapping, synthesis = stylegan.convert(STYLEGAN, "tiny", registry.Options(precision=precision))
     onnx.save(synthesis.model, folder / "model.onnx")
     row = synthesis.serves
@@ -262,7 +259,7 @@ def refine_tiny(refining, gan) -> Callable[..., object]:
             "latents": np.repeat(gan.w[1:], count, axis=0),
             "embeddings": np.repeat(wanted, count, axis=0),
             "landmarks": landmarks_of(128, count),
-            "steps": 5,
+            "steps": 3,
             "pull": 0.1,
             "device": "cpu",
         }
@@ -302,12 +299,13 @@ def test_layers_of_w_are_refined_too(refine_tiny, gan):
 
 
 def test_same_call_gives_the_same_answer(refine_tiny):
-    np.testing.assert_array_equal(refine_tiny().latents, refine_tiny().latents)
+    """But for the order in which threads add up."""
+    np.testing.assert_allclose(refine_tiny().latents, refine_tiny().latents, atol=1e-3)
 
 
 def test_one_face_does_not_depend_on_the_others(refine_tiny):
     refined = refine_tiny(count=2)
-    np.testing.assert_allclose(refined.latents[0], refined.latents[1], atol=1e-6)
+    np.testing.assert_allclose(refined.latents[0], refined.latents[1], atol=1e-3)
 
 
 def test_steps_too_long_leave_the_start(refine_tiny, refining, gan, monkeypatch):
@@ -345,6 +343,11 @@ def test_face_that_is_not_known_is_left_out(refine_tiny, refining, gan, missing)
     np.testing.assert_array_equal(refined.latents[0], changed[0] if missing == "latents" else gan.w[1])
     assert np.isnan([refined.first[0], refined.last[0]]).all()
     assert np.isfinite([refined.first[1], refined.last[1]]).all()
+
+
+def test_nobody_is_refined_to_nobody(refine_tiny):
+    refined = refine_tiny(count=0)
+    assert len(refined.latents) == len(refined.first) == len(refined.last) == 0
 
 
 def test_progress_counts_steps_of_faces(refine_tiny):

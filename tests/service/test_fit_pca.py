@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from conversion import fit_cli
-from conversion.pca_file import load
+from conversion.pca.file import load
 from services.anonymizer.models import find_embedder
 from services.errors import AnonFacesError, ConversionError
 from services.population.faces import Tally, find_photos

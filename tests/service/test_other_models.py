@@ -13,7 +13,7 @@ from onnx import helper, numpy_helper
 
 from conversion.converted import Converted
 from conversion.parity import Parity
-from conversion.pca import Fitter
+from conversion.pca.convert import Fitter
 from conversion.registry import Options
 from conversion.repository import convert_file, publish
 from deploy.local.stack import LocalStack

@@ -19,9 +19,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conversion import safe_pickle, stylegan_pickle
 from conversion.registry import Options
 from conversion.repository import convert_file
+from conversion.stylegan import pickle_file as stylegan_pickle
+from conversion.stylegan import safe_pickle
 from services.errors import ConversionError
 
 from . import files

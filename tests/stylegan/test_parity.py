@@ -12,13 +12,13 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from conversion import stylegan_reference
 from conversion.converted import Converted
 from conversion.parity import run_onnx
 from conversion.registry import Options
-from conversion.stylegan import build_synthesis, convert
-from conversion.stylegan_network import Synthesis, read_mapping, read_synthesis
-from conversion.stylegan_pickle import read
+from conversion.stylegan import reference as stylegan_reference
+from conversion.stylegan.convert import build_synthesis, convert
+from conversion.stylegan.network import Synthesis, read_mapping, read_synthesis
+from conversion.stylegan.pickle_file import read
 from services.anonymizer.latents import broadcast, truncate
 from services.errors import ConversionError
 

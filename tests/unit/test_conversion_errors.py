@@ -11,10 +11,12 @@ import numpy as np
 import onnx
 import pytest
 
-from conversion import centerface, mobile_stylegan, mobile_stylegan_ir
+from conversion import centerface
 from conversion.catalogue import Catalogue
 from conversion.converted import Converted
 from conversion.graph import FLOAT, Graph
+from conversion.mobile_stylegan import convert as mobile_stylegan
+from conversion.mobile_stylegan import ir as mobile_stylegan_ir
 from conversion.parity import Parity, run_onnx
 from conversion.registry import KINDS, RECIPES, Kind, Recipe, recipe
 from conversion.repository import convert, is_current

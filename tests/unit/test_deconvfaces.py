@@ -10,9 +10,9 @@ import numpy as np
 import onnx
 import pytest
 
-from conversion import deconvfaces
-from conversion.deconvfaces import EMOTIONS, build, check, convert, reference
-from conversion.keras_h5 import KerasModel, read_model
+from conversion.deconvfaces import convert as deconvfaces
+from conversion.deconvfaces.convert import EMOTIONS, build, check, convert, reference
+from conversion.deconvfaces.keras_h5 import KerasModel, read_model
 from conversion.parity import run_onnx
 from conversion.registry import Options
 from conversion.repository import convert_file

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conversion.catalogue import Catalogue
-from conversion.dlib_dat import DlibNetwork, read_network
+from conversion.dlib_resnet.dat import DlibNetwork, read_network
 from services.errors import ConversionError, WeightsError
 from services.settings import settings as service_settings
 

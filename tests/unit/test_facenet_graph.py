@@ -13,7 +13,7 @@ from services.errors import ConversionError
 
 tf = pytest.importorskip("tensorflow", reason="needs TensorFlow (the extra `facenet`)")
 pytest.importorskip("tf2onnx", reason="needs tf2onnx (the extra `facenet`)")
-FrozenGraph = import_module("conversion.facenet_graph").FrozenGraph
+FrozenGraph = import_module("conversion.facenet.graph").FrozenGraph
 
 GraphDef = tf.compat.v1.GraphDef
 F32, I32, BOOL, TEXT = (kind.as_datatype_enum for kind in (tf.float32, tf.int32, tf.bool, tf.string))

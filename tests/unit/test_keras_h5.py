@@ -9,8 +9,8 @@ import h5py
 import numpy as np
 import pytest
 
-from conversion import keras_h5
-from conversion.keras_h5 import KerasModel, read_model
+from conversion.deconvfaces import keras_h5
+from conversion.deconvfaces.keras_h5 import KerasModel, read_model
 from services.errors import ConversionError
 from tests.unit.keras_files import LAYOUTS, VERSIONS, Network, described, generator, write
 

@@ -11,8 +11,8 @@ from sklearn.decomposition import PCA
 from threadpoolctl import threadpool_limits
 
 from conversion.parity import run_onnx
-from conversion.pca import Fitter, build, check, fit, reduce
-from conversion.pca_file import Pca
+from conversion.pca.convert import Fitter, build, check, fit, reduce
+from conversion.pca.file import Pca
 from conversion.registry import Options
 from conversion.repository import convert_file
 from services.anonymizer.models import find_embedder

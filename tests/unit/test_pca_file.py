@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.lib import format as npy
 
-from conversion.pca_file import MAX_FILE_BYTES, Pca, load
+from conversion.pca.file import MAX_FILE_BYTES, Pca, load
 from conversion.registry import Options
 from conversion.repository import convert_file
 from services.errors import ConversionError

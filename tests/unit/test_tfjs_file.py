@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conversion import tfjs
-from conversion.tfjs_file import TfjsModel, read_model
+from conversion.tfjs import convert as tfjs
+from conversion.tfjs.file import TfjsModel, read_model
 from services.errors import ConversionError
 from tests.unit.tfjs_files import Network
 

@@ -7,10 +7,10 @@ import pytest
 
 from conversion.graph import FLOAT, Graph
 from conversion.parity import run_onnx
-from conversion.tfjs_file import TfjsModel, read_model
-from conversion.tfjs_graph import OPERATIONS, emit, same_padding
-from conversion.tfjs_reference import OPERATIONS as REFERENCE
-from conversion.tfjs_reference import evaluate
+from conversion.tfjs.file import TfjsModel, read_model
+from conversion.tfjs.graph import OPERATIONS, emit, same_padding
+from conversion.tfjs.reference import OPERATIONS as REFERENCE
+from conversion.tfjs.reference import evaluate
 from services.errors import ConversionError
 from tests.unit.tfjs_files import CASES, SIDE, Network, means
 

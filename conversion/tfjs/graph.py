@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from conversion.graph import Graph
-from conversion.tfjs_file import Node, TfjsModel
+from conversion.tfjs.file import Node, TfjsModel
 from services.errors import ConversionError
 
 MAX_VALUES = 1 << 24  # of one layer for one picture

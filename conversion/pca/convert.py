@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from conversion.converted import Converted
 from conversion.graph import FLOAT, UINT8, Graph
 from conversion.parity import Parity, run_onnx, smooth_images
-from conversion.pca_file import MAX_DIMS, MIN_DIMS, SIDES, Pca, load
+from conversion.pca.file import MAX_DIMS, MIN_DIMS, SIDES, Pca, load
 from conversion.registry import Options
 from services.anonymizer.models import Embedder
 from services.errors import ConversionError

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from conversion.safe_pickle import Buildable, PickleRefused, Table, load, shown
+from conversion.stylegan.safe_pickle import Buildable, PickleRefused, Table, load, shown
 from services.errors import ConversionError
 
 MAX_BYTES = 4 << 30

@@ -24,7 +24,7 @@ from onnx import helper, numpy_helper
 from tf2onnx import optimizer, tfonnx
 
 from conversion.converted import Converted
-from conversion.facenet_graph import CHIP, INPUT, OUTPUT, FrozenGraph
+from conversion.facenet.graph import CHIP, INPUT, OUTPUT, FrozenGraph
 from conversion.graph import FLOAT, OPSET, UINT8, Graph
 from conversion.parity import Parity, run_onnx, smooth_images
 from conversion.registry import Options

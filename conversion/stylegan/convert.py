@@ -12,14 +12,14 @@ from typing import Any, Literal
 import numpy as np
 import onnx
 
-from conversion import stylegan_reference
 from conversion.converted import Converted
 from conversion.graph import FLOAT, FLOAT16, UINT8, Graph
 from conversion.parity import Parity, run_onnx
 from conversion.reference import leaky_relu
 from conversion.registry import Options
-from conversion.stylegan_network import Dense, Layer, Mapping, Synthesis, read_mapping, read_synthesis
-from conversion.stylegan_pickle import Network, read
+from conversion.stylegan import reference as stylegan_reference
+from conversion.stylegan.network import Dense, Layer, Mapping, Synthesis, read_mapping, read_synthesis
+from conversion.stylegan.pickle_file import Network, read
 from services.anonymizer.models import Generator
 from services.errors import ConversionError
 

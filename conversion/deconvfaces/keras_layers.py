@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from conversion.keras_h5 import KerasLayer, KerasModel
+from conversion.deconvfaces.keras_h5 import KerasLayer, KerasModel
 from services.errors import ConversionError
 
 MAX_VALUES = 64 << 20  # floats of one layer's answer to one picture

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from conversion import tfjs_graph
 from conversion.converted import Converted
 from conversion.graph import FLOAT, UINT8, Graph
 from conversion.parity import Parity, run_onnx, smooth_images
 from conversion.registry import Options
-from conversion.tfjs_file import TfjsModel, node_names, read_model
-from conversion.tfjs_reference import evaluate
+from conversion.tfjs import graph as tfjs_graph
+from conversion.tfjs.file import TfjsModel, node_names, read_model
+from conversion.tfjs.reference import evaluate
 from services.anonymizer.models import EMBEDDERS, Embedder
 from services.errors import ConversionError
 

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 
 from conversion.converted import Converted
-from conversion.dlib_dat import DlibNetwork, Layer, read_network
+from conversion.dlib_resnet.dat import DlibNetwork, Layer, read_network
 from conversion.graph import FLOAT, UINT8, Graph
 from conversion.parity import Parity, run_onnx, smooth_images
 from conversion.registry import Options

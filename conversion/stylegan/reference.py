@@ -7,7 +7,7 @@ tests/stylegan/test_parity.py.
 import numpy as np
 
 from conversion.reference import conv2d, leaky_relu, upsample
-from conversion.stylegan_network import Layer, Mapping, Synthesis
+from conversion.stylegan.network import Layer, Mapping, Synthesis
 
 EPSILON = 1e-8
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from conversion.tfjs_file import Node, TfjsModel
+from conversion.tfjs.file import Node, TfjsModel
 
 
 def evaluate(model: TfjsModel, pictures: np.ndarray) -> np.ndarray:

@@ -15,9 +15,9 @@ import onnx
 
 from conversion import reference as plain
 from conversion.converted import Converted
+from conversion.deconvfaces.keras_h5 import KerasModel, read_model
+from conversion.deconvfaces.keras_layers import Step, read_steps
 from conversion.graph import FLOAT, UINT8, Graph
-from conversion.keras_h5 import KerasModel, read_model
-from conversion.keras_layers import Step, read_steps
 from conversion.parity import Parity, run_onnx
 from conversion.registry import Options
 from services.anonymizer.models import Choice, Generator

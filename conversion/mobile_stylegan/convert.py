@@ -15,7 +15,7 @@ import openvino
 
 from conversion.converted import Converted
 from conversion.graph import FLOAT, UINT8, Graph
-from conversion.mobile_stylegan_ir import (
+from conversion.mobile_stylegan.ir import (
     STAGES,
     Convolution,
     Synthesis,

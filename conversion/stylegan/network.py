@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from conversion.stylegan_pickle import Network
+from conversion.stylegan.pickle_file import Network
 from services.errors import ConversionError
 
 RESOLUTIONS = tuple(2**n for n in range(3, 11))

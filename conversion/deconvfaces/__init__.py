@@ -1,0 +1,1 @@
+"""The up-convolutional face generator, from Keras HDF5."""

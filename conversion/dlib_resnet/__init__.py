@@ -1,0 +1,1 @@
+"""dlib's face recognition ResNet, from its `.dat`."""

@@ -1,0 +1,1 @@
+"""FaceNet, from a frozen TensorFlow graph."""

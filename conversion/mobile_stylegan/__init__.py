@@ -1,0 +1,1 @@
+"""MobileStyleGAN, from its OpenVINO IR."""

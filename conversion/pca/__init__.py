@@ -1,0 +1,1 @@
+"""PCA of chips: fitted, kept, converted."""

@@ -1,0 +1,1 @@
+"""StyleGAN (1), from its official pickles."""

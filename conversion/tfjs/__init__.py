@@ -1,0 +1,1 @@
+"""Recognisers from TensorFlow.js graph models."""
