@@ -158,7 +158,8 @@ async def _learn(pairs: Pairs, about: dict[str, Any], studio: Studio, seed: int,
     card = {
         **about,
         "command": f"anonfaces models fit inversion --generator {studio.models.generator.name} "
-        f"--embedder {studio.models.embedder.name} --pairs {count} --seed {seed}",
+        f"--embedder {studio.models.embedder.name} --pairs {count} --seed {seed}"
+        + "".join(f" --second {other.name}" for other in studio.others),
         "pairs": len(learnt),
         "held_out": len(held),
         "penalty": penalty,

@@ -23,7 +23,7 @@ from services.anonymizer.align import ALIGNERS, scale_of
 RATE = 0.05  # of Adam's steps, in units of the start's root mean square
 PULL = 0.3  # a usual weight of the pull, see `refine`
 DECAY = 0.1  # the last step's rate, as a share of the first's
-CUDA_BATCH = 4  # faces at a time on a GPU; a CPU is no faster with several
+BATCHES = {"cuda": 4}  # faces at a time; a CPU is no faster with several
 
 Report = Callable[[int, int], None]
 
@@ -81,7 +81,7 @@ def refine(
     camera = Camera(generator, embedder, latent_name, aligner, chip_px)
     result = Refined(np.array(latents, np.float32), *np.full((2, len(latents)), np.nan, np.float32))
     rows = _finite_rows(latents, embeddings, landmarks)
-    size = CUDA_BATCH if device.startswith("cuda") else 1
+    size = BATCHES.get(device.split(":")[0], 1)
     for begin in range(0, len(rows), size):
         batch = rows[begin : begin + size]
         start, wanted = (torch.tensor(x[batch], dtype=torch.float32, device=device) for x in (latents, embeddings))
