@@ -216,7 +216,8 @@ def _refiner(models: Models, generator: Generator, steps: int) -> Callable[..., 
                 pull=PULL,
                 report=lambda step, total: bar.update(task, completed=step, total=total),
             )
-        console.print(f"distance {done.first.mean():.3f} before, {done.last.mean():.3f} after", highlight=False)
+        first, last = np.nanmean(done.first), np.nanmean(done.last)
+        console.print(f"distance {first:.3f} before, {last:.3f} after, as the embedder itself sees it", highlight=False)
         return done.latents
 
     return better

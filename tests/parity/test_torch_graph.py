@@ -310,7 +310,8 @@ def test_one_face_does_not_depend_on_the_others(refine_tiny, refining, gan, monk
     three, alone = refine_tiny(count=3, latents=np.concatenate([gan.w[1:], gan.w])), refine_tiny()
     for row in (0, 2):
         np.testing.assert_allclose([three.first[row], three.last[row]], [alone.first[0], alone.last[0]], atol=0.005)
-        np.testing.assert_allclose(np.median(np.abs(three.latents[row] - alone.latents[0])), 0, atol=1e-3)
+        ways = [(found - gan.w[1]).ravel() for found in (three.latents[row], alone.latents[0])]
+        assert np.corrcoef(ways)[0, 1] > 0.95
 
 
 def test_steps_too_long_leave_the_start(refine_tiny, refining, gan, monkeypatch):

