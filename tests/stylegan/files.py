@@ -3,7 +3,6 @@
 Weights are such that every one of them is seen in the picture: noise strengths, biases and styles are far from zero.
 """
 
-import argparse
 import pickle
 import sys
 from collections.abc import Iterator
@@ -165,19 +164,3 @@ def _official() -> Iterator[None]:
     finally:
         for name in names:
             del sys.modules[name]
-
-
-def main() -> None:
-    """A file of the published network's sizes: `python tests/stylegan/files.py big.pkl --resolution 1024`."""
-    parser = argparse.ArgumentParser(description="Writes a StyleGAN (1) pickle with random weights.")
-    parser.add_argument("path", type=Path)
-    parser.add_argument("--resolution", type=int, default=1024)
-    parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
-    sizes = {"latent_size": 512, "dlatent_size": 512, "mapping_fmaps": 512, "mapping_layers": 8}
-    wide = {"fmap_base": 8192, "fmap_max": 512, "resolution": asked.resolution}
-    write(asked.path, generator(seed=asked.seed, **sizes, **wide))
-
-
-if __name__ == "__main__":
-    main()

@@ -93,6 +93,7 @@ def generator(
     emotions: int = 8,
     start: tuple[int, int] = (3, 2),
     blocks: tuple[int, ...] = (7, 5),
+    hidden: int = 10,
     seed: int = 0,
 ) -> Network:
     """A small generator built as the published one; its picture is `start` doubled by every block, made by `rgb`."""
@@ -100,9 +101,9 @@ def generator(
     sizes = {"identity": ids, "orientation": orientation, "emotion": emotions}
     for name, size in sizes.items():
         net.add("InputLayer", name, batch_input_shape=[None, size])
-    parts = [net.dense(f"of_{name}", name, size, 10) for name, size in sizes.items()]
+    parts = [net.dense(f"of_{name}", name, size, hidden) for name, size in sizes.items()]
     x = net.add("Concatenate", "joined", *parts, axis=-1)
-    x = net.dense("mixed", x, 30, start[0] * start[1] * blocks[0])
+    x = net.dense("mixed", x, 3 * hidden, start[0] * start[1] * blocks[0])
     x = net.add("Reshape", "folded", x, target_shape=[*start, blocks[0]])
     for i, (channels, filters) in enumerate(zip((blocks[0], *blocks), blocks, strict=False)):
         x = net.block(f"block{i}", x, channels, filters)
