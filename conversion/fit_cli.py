@@ -14,10 +14,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from conversion.inversion.cli import inversion
+from conversion.names import require_name
 from conversion.pca.convert import ALIGNER, CHIP, Fitter
 from conversion.pca.file import MAX_DIMS, MIN_DIMS, Pca
 from conversion.registry import Options
-from conversion.repository import convert_file, require_name
+from conversion.repository import convert_file
 from services.anonymizer.align import cut_chips
 from services.anonymizer.models import DETECTORS
 from services.anonymizer.triton import Triton
@@ -56,7 +57,7 @@ def pca(
     A PCA of few photos can be made to show them: fit it to photos that everyone who gets the model may see.
     """
     target = repository or settings().model_repository
-    require_name(name, target)  # now, and not after an hour of reading photos
+    require_name(name, "pca", target)  # now, and not after an hour of reading photos
     if out and not out.parent.is_dir():
         raise ConversionError(f"{out} cannot be written: there is no folder {out.parent}")
     fitter, tally = Fitter(dims, whiten, seed=seed), Tally()

@@ -36,6 +36,7 @@ class Kind:
     about: str
     options: tuple[str, ...] = ()
     extra: str = "convert"
+    folder: bool = False  # its files come as a folder
 
     def convert(self, path: Path, name: str, options: Options) -> list[Converted]:
         """Converts a file (or folder) into models called after `name`, each compared with its source.
@@ -70,13 +71,11 @@ KINDS = {
         Kind("dlib", "conversion.dlib_resnet.convert", "dlib face recognition ResNet (.dat)"),
         Kind("facenet", "conversion.facenet.convert", "FaceNet, frozen TensorFlow graph (.pb)", extra="facenet"),
         Kind("pca", "conversion.pca.convert", "PCA of chips (.npz, as `models fit pca` writes it)"),
-        Kind("mobile-stylegan", "conversion.mobile_stylegan.convert", "MobileStyleGAN, OpenVINO IR (folder with both)"),
-        Kind("inversion", "conversion.inversion.model", "fitted photo -> latent (.npz of `models fit inversion`)"),
         Kind(
-            "tfjs",
-            "conversion.tfjs.convert",
-            "MobileFace or FaceRes, TensorFlow.js (folder)",
+            "mobile-stylegan", "conversion.mobile_stylegan.convert", "MobileStyleGAN, OpenVINO IR (folder)", folder=True
         ),
+        Kind("inversion", "conversion.inversion.model", "fitted photo -> latent (.npz of `models fit inversion`)"),
+        Kind("tfjs", "conversion.tfjs.convert", "MobileFace or FaceRes, TensorFlow.js (folder)", folder=True),
         Kind("centerface", "conversion.centerface", "CenterFace detector (.onnx)"),
     )
 }

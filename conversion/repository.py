@@ -1,9 +1,8 @@
 """Publishes converted models into Triton's repository, each with a provenance file, and checks what is there."""
 
 import json
-import re
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,14 +10,13 @@ from typing import Any
 from conversion import CONVERTER_VERSION
 from conversion.catalogue import Catalogue
 from conversion.converted import Converted
-from conversion.registry import KINDS, RECIPES, Options, kind, recipe
+from conversion.names import require_free, require_name
+from conversion.registry import Kind, Options, kind, recipe
 from conversion.triton_config import CONFIG, GPU_CONFIG, config_of, gpu_config_of
-from services.anonymizer.models import EMBEDDERS, GENERATORS, INVERTERS
 from services.errors import AnonFacesError, ConversionError
-from services.files import replacing_directory, sha256_of, write_durably
+from services.files import replacing_directories, sha256_of, write_durably
 from services.provenance import PROVENANCE, VERSION_FOLDER, check_model
-
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+from services.text import plain
 
 
 @dataclass(frozen=True)
@@ -52,11 +50,8 @@ def convert(name: str, catalogue: Catalogue, repository: Path) -> list[Published
         model.parity.require(model.name)
         if not (repository / model.name / CONFIG).is_file():
             raise ConversionError(f"{repository / model.name} has no config.pbtxt; Triton would not serve the model")
-    published = []
-    for model in converted:
-        with replacing_directory(repository / model.name / VERSION_FOLDER) as folder:
-            published.append(_write(model, origin, folder))
-    return published
+    with _writing(repository), replacing_directories([repository / m.name / VERSION_FOLDER for m in converted]) as new:
+        return [_write(model, origin, folder) for model, folder in zip(converted, new, strict=True)]
 
 
 def convert_file(what: str, path: Path, name: str, repository: Path, options: Options) -> list[Published]:
@@ -73,37 +68,65 @@ def convert_file(what: str, path: Path, name: str, repository: Path, options: Op
         ConfigurationError: a package is missing.
     """
     row = kind(what)
-    require_name(name, repository)
-    if not path.exists():
-        raise ConversionError(f"{path} does not exist")
+    require_name(name, row.name, repository)
+    files = _files(path, row)
     with _one_error(row.name, path):
+        hashes = {file.name: sha256_of(file) for file in files}
         converted = row.convert(path, name, options)
-    files = [path] if path.is_file() else sorted(file for file in path.iterdir() if file.is_file())
+        if hashes != {file.name: sha256_of(file) for file in files}:
+            raise ConversionError(f"{path.name} was changed while it was read; convert it again")
     origin = {
         "weights": None,
-        "source": {"kind": row.name, "files": [file.name for file in files]},
-        "source_sha256": {file.name: sha256_of(file) for file in files},
+        "group": name,
+        "source": {"kind": row.name, "files": list(hashes)},
+        "source_sha256": hashes,
         "licence": "not known here: the terms of the file hold",
         "restricted": True,
     }
     for model in converted:
         model.parity.require(model.name)
-        _require_ours(repository / model.name)
+        require_free(model, row.name, name, repository)
     return publish(converted, origin, repository)
 
 
+def _files(path: Path, row: Kind) -> list[Path]:
+    """The file, or those of the folder of a kind that has several. Refuses what would be waited for, for ever."""
+    try:
+        if path.is_file():
+            return [path]
+        if row.folder and path.is_dir():
+            return sorted(file for file in path.iterdir() if file.is_file())
+        there = path.exists()
+    except OSError as unreadable:
+        raise ConversionError(f"{path.name[:80]} cannot be read: {unreadable.strerror}") from unreadable
+    wanted = "a folder, or one file" if row.folder else "a file"
+    raise ConversionError(f"{path} is not {wanted}" if there else f"{path} does not exist")
+
+
 def publish(converted: list[Converted], origin: dict[str, Any], repository: Path) -> list[Published]:
-    """Writes whole model folders, configurations included; all become visible once all are on disk."""
-    with ExitStack() as folders:
-        published = []
-        for model in converted:
-            folder = folders.enter_context(replacing_directory(repository / model.name))
+    """Writes whole model folders, configurations included; all become visible once all are on disk, or none.
+
+    Raises:
+        ConversionError: the repository cannot be written to, or the disk is full.
+    """
+    published = []
+    with _writing(repository), replacing_directories([repository / model.name for model in converted]) as folders:
+        for folder, model in zip(folders, converted, strict=True):
             write_durably(folder / CONFIG, config_of(model.name, model.model).encode())
             (folder / GPU_CONFIG).parent.mkdir()
             write_durably(folder / GPU_CONFIG, gpu_config_of((folder / CONFIG).read_text()).encode())
             (folder / VERSION_FOLDER).mkdir()
             published.append(_write(model, origin, folder / VERSION_FOLDER))
     return published
+
+
+@contextmanager
+def _writing(repository: Path) -> Iterator[None]:
+    """A full disk, or a folder that is not ours to write to, as one error."""
+    try:
+        yield
+    except OSError as refused:
+        raise ConversionError(f"cannot write to {repository}: {refused.strerror}; nothing was published") from refused
 
 
 @contextmanager
@@ -114,40 +137,12 @@ def _one_error(what: str, path: Path) -> Iterator[None]:
     except AnonFacesError:
         raise
     except MemoryError:
-        raise ConversionError(f"{path.name} does not fit in memory as {what}; nothing was published") from None
+        raise ConversionError(f"{plain(path.name)} does not fit in memory as {what}; nothing was published") from None
     except Exception as broken:
-        reason = " ".join(str(broken).split())[:300]
+        reason = plain(" ".join(str(broken).split())[:300])
         raise ConversionError(
-            f"{path.name} cannot be converted as {what}: {type(broken).__name__}: {reason}; nothing was published"
+            f"{plain(path.name)} is not converted as {what}: {type(broken).__name__}: {reason}; nothing was published"
         ) from broken
-
-
-def require_name(name: str, repository: Path) -> None:
-    """Refuses a name for new models before anything is read: unfit, of a shipped model, or of somebody else's folder.
-
-    Raises:
-        ConversionError: says what is wrong with it.
-    """
-    if not NAME.fullmatch(name):
-        raise ConversionError(f"{name!r} is no name for a model; letters, digits, dots and dashes, at most 64")
-    _require_ours(repository / name)
-
-
-def _shipped() -> set[str]:
-    return {model for row in RECIPES.values() for model in row.models} | {*GENERATORS, *EMBEDDERS, *INVERTERS}
-
-
-def _require_ours(folder: Path) -> None:
-    """Refuses to put a user's model where a shipped one, or a folder of somebody else, is."""
-    if folder.name in _shipped():
-        raise ConversionError(f"{folder.name} is the name of a model that ships; choose another with --name")
-    if folder.exists():
-        try:
-            made_from = json.loads((folder / VERSION_FOLDER / PROVENANCE).read_text())["source"]["kind"]
-        except (OSError, ValueError, KeyError, TypeError):
-            made_from = None
-        if made_from not in KINDS:
-            raise ConversionError(f"{folder} is there already and no conversion made it; choose another with --name")
 
 
 def _write(model: Converted, origin: dict[str, Any], folder: Path) -> Published:

@@ -80,7 +80,7 @@ def names_of(repository: Path) -> list[str]:
     Raises:
         ConversionError: there is none.
     """
-    names = sorted(path.parent.parent.name for path in repository.glob(f"*/{VERSION_FOLDER}/model.onnx"))
+    names = sorted(path.parent.parent.name for path in repository.glob(f"[!.]*/{VERSION_FOLDER}/model.onnx"))
     if not names:
         raise ConversionError(f"no converted models in {repository}; run `anonfaces models convert`")
     return names

@@ -4,7 +4,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,33 +32,51 @@ def write_durably(path: Path, data: bytes, mode: int = 0o644) -> None:
         os.fsync(stream.fileno())
 
 
-def _swap(fresh: Path, target: Path) -> None:
-    """Moves `fresh` to `target`; what was there comes back if that fails, and goes when it does not."""
-    if not target.exists():
-        fresh.rename(target)
-        return
-    old = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-old-"))
+def _swap(pairs: Sequence[tuple[Path, Path]]) -> None:
+    """Moves each fresh folder to its target, all or none; what was there comes back if one fails, else it goes."""
+    moved: list[tuple[Path, Path, Path | None]] = []
     try:
-        target.rename(old / target.name)
-        try:
+        for fresh, target in pairs:
+            old = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-old-")) if target.exists() else None
+            moved.append((fresh, target, old))
+            if old:
+                target.rename(old / target.name)
             fresh.rename(target)
-        except BaseException:
-            (old / target.name).rename(target)
-            raise
+    except BaseException:
+        for fresh, target, old in reversed(moved):
+            if not fresh.exists():
+                target.rename(fresh)
+            if old and (old / target.name).exists():
+                (old / target.name).rename(target)
+        raise
     finally:
-        shutil.rmtree(old, ignore_errors=True)
+        for _, _, old in moved:
+            if old:
+                shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def replacing_directories(targets: Sequence[Path]) -> Iterator[list[Path]]:
+    """Temporary folders that take the targets' places, all of them, when the block ends well; else all vanish."""
+    scratches: list[Path] = []
+    try:
+        for target in targets:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            scratches.append(Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-")))
+        yield scratches
+        for scratch in scratches:
+            scratch.chmod(0o755)
+            fsync_directory(scratch)
+        _swap(list(zip(scratches, targets, strict=True)))
+        for parent in {target.parent for target in targets}:
+            fsync_directory(parent)
+    finally:
+        for scratch in scratches:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 @contextmanager
 def replacing_directory(target: Path) -> Iterator[Path]:
     """A temporary folder that takes `target`'s place when the block ends well, and vanishes when it does not."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
-    try:
+    with replacing_directories([target]) as (scratch,):
         yield scratch
-        scratch.chmod(0o755)
-        fsync_directory(scratch)
-        _swap(scratch, target)
-        fsync_directory(target.parent)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)

@@ -14,8 +14,9 @@ from conversion.inversion.fit import Inversion, choose_gain, explained, fit, spl
 from conversion.inversion.judge import Studio, judge, learning_curve
 from conversion.inversion.model import POSE, Fitted, load, save
 from conversion.inversion.pairs import Pairs, describe, sample_pairs
+from conversion.names import require_name
 from conversion.registry import Options
-from conversion.repository import convert_file, require_name
+from conversion.repository import convert_file
 from services.anonymizer.models import DEFAULTS, Embedder, Models, choose, find_embedder
 from services.anonymizer.triton import Triton
 from services.arrays import read_arrays
@@ -35,7 +36,6 @@ def inversion(
     pairs: Annotated[int, typer.Option(min=200, help="how many to learn from; some are held out")] = 4000,
     seed: Annotated[int, typer.Option(min=0, help="the same seed samples the same people")] = 1,
     name: Annotated[str | None, typer.Option(help="what the model is called; inversion-GENERATOR if not given")] = None,
-    repository: Annotated[Path | None, typer.Option(help="model repository; the settings' if not given")] = None,
     folder: Annotated[
         Path | None, typer.Option(help="where sampled pairs are kept; below the home if not given")
     ] = None,
@@ -44,12 +44,12 @@ def inversion(
 ) -> None:
     """Learns photo -> latent on people sampled from a generator, and publishes it.
 
-    Sampling takes most of the time, goes on where it was stopped, and uses every core through the model server.
+    Sampling takes most of the time and goes on where it was stopped; pictures are rendered, found and embedded at the
+    same time. Models are taken from, and go to, the model repository of the settings (ANONFACES_MODEL_REPOSITORY).
     """
     chosen = settings().model_copy(update={"generator": generator, "embedder": embedder})
-    target = repository or chosen.model_repository
     name = name or f"inversion-{generator}"
-    require_name(name, target)
+    require_name(name, "inversion", chosen.model_repository)
     models = choose(chosen)
     others = [find_embedder(other, chosen.model_repository) for other in second or []]
     sampler = sampler_for(models.generator, chosen.model_repository)
@@ -59,9 +59,9 @@ def inversion(
     fitted = asyncio.run(_fit(chosen, models, sampler, others, pairs, seed, where))
     file = out or where / "inversion.npz"
     save(fitted, file)
-    (published,) = convert_file("inversion", file, name, target, Options())
+    (published,) = convert_file("inversion", file, name, chosen.model_repository, Options())
     _show(fitted.card)
-    console.print(f"{target / published.name}; fitted file {file}", soft_wrap=True, highlight=False)
+    console.print(f"{chosen.model_repository / published.name}; fitted file {file}", soft_wrap=True, highlight=False)
 
 
 def judge_inversion(

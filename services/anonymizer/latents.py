@@ -7,7 +7,7 @@ import numpy as np
 from services.anonymizer.models import Generator
 from services.errors import BadRequest
 
-PSI, CUTOFF = 0.7, 8  # StyleGAN's own: truncation 0.7 in the first eight layers (Karras et al. 2019, appendix B)
+PSI = 0.7  # truncation: people look real, and still differ
 
 
 def truncate(w: np.ndarray, w_mean: np.ndarray, psi: float = PSI, cutoff: int | None = None) -> np.ndarray:

@@ -196,12 +196,12 @@ def choose(settings: Settings, otherwise: Mapping[str, str] = DEFAULTS) -> Model
 
 
 def find_inverter(models: Models, repository: Path) -> Inverter:
-    """What gives latents of the models' generator from embeddings of their embedder.
+    """What gives latents of the models' generator from embeddings of their embedder; one of your own before ours.
 
     Raises:
         ConfigurationError: there is none; says how to make one.
     """
-    for inverter in (*INVERTERS.values(), *_brought(Inverter, repository).values()):
+    for inverter in (*_brought(Inverter, repository).values(), *INVERTERS.values()):
         if (inverter.embedder, inverter.mapping) == (models.embedder.name, models.generator.mapping):
             return inverter
     generator, embedder = models.generator.name, models.embedder.name
@@ -237,7 +237,7 @@ def _find(name: str, kind: type[Row], shipped: dict[str, Row], repository: Path)
 def _brought(kind: type[Row], repository: Path) -> dict[str, Row]:
     """The rows of a kind that came with converted models."""
     rows: dict[str, Row] = {}
-    for path in sorted(repository.glob(f"*/{VERSION_FOLDER}/{PROVENANCE}")):
+    for path in sorted(repository.glob(f"[!.]*/{VERSION_FOLDER}/{PROVENANCE}")):
         try:
             serves = json.loads(path.read_text()).get("serves") or {}
             if kind.__name__.lower() in serves:

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from services.anonymizer.align import scale_of, warp
+from services.anonymizer.align import warp
 
 # FFHQ's rule (Karras et al. 2019, appendix A, after Karras et al. 2018, appendix C) takes 68 landmarks: half a side is
 # the larger of 2.0 times the distance between the eyes and 1.8 times that from eyes to mouth. With CenterFace's five
@@ -62,8 +62,3 @@ def align_ffhq(pixels: np.ndarray, landmarks: np.ndarray, size: int = 1024) -> n
     distance = cv2.distanceTransform(255 - np.where(known > 127, np.uint8(255), np.uint8(0)), cv2.DIST_L2, 5)
     weight = np.clip(distance / (3 * SMOOTH * size), 0, 1)[..., None]
     return np.round(picture + (blurred.astype(np.float32) - picture) * weight).astype(np.uint8)
-
-
-def resolution_of(landmarks: np.ndarray) -> float:
-    """Pixels of the photo that FFHQ's picture would be wide: what it holds of detail."""
-    return 1 / scale_of(ffhq_matrix(landmarks, 1))

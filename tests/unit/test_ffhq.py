@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from services.anonymizer.align import FFHQ_LANDMARKS, scale_of
-from services.population.ffhq import align_ffhq, ffhq_matrix, resolution_of
+from services.anonymizer.align import FFHQ_LANDMARKS
+from services.population.ffhq import align_ffhq, ffhq_matrix
 
 SIZE = 256
 
@@ -62,9 +62,3 @@ def test_what_lies_beyond_the_photo_is_filled_and_smooth():
 def test_face_far_outside_is_cut_without_exhausting_memory():
     picture = align_ffhq(np.full((50, 60, 3), 77, np.uint8), FFHQ_LANDMARKS * 5000 - 2000, 128)
     assert picture.shape == (128, 128, 3)
-
-
-def test_resolution_is_the_pixels_of_the_photo_under_the_picture():
-    landmarks = FFHQ_LANDMARKS * 300
-    assert resolution_of(landmarks) == pytest.approx(300, rel=0.05)
-    assert scale_of(ffhq_matrix(landmarks, 600)) == pytest.approx(2, rel=0.05)
