@@ -23,6 +23,7 @@ from services.anonymizer.align import cut_chips
 from services.anonymizer.models import DETECTORS
 from services.anonymizer.triton import Triton
 from services.errors import ConfigurationError, ConversionError
+from services.files import require_parent
 from services.population.faces import SUFFIXES, Tally, faces_of, find_photos
 from services.population.tally import show_photos
 from services.settings import settings
@@ -58,8 +59,7 @@ def pca(
     """
     target = repository or settings().model_repository
     require_name(name, "pca", target)  # now, and not after an hour of reading photos
-    if out and not out.parent.is_dir():
-        raise ConversionError(f"{out} cannot be written: there is no folder {out.parent}")
+    require_parent(out)
     fitter, tally = Fitter(dims, whiten, seed=seed), Tally()
     paths = find_photos(photos, tally)
     if paths:

@@ -29,7 +29,7 @@ class Parity:
         if not self.value <= self.tolerance:
             raise ConversionError(
                 f"{model}: {self.measure} is {self.value:.3g}, above the tolerance of {self.tolerance:.3g} against "
-                f"{self.reference}; nothing was published. Check that the weights are the catalogue's (models verify)."
+                f"{self.reference}; nothing was published. Is the file whole?"
             )
         return self
 

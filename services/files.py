@@ -5,8 +5,10 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from services.errors import ConfigurationError
 
 
 def sha256_of(path: Path) -> str:
@@ -22,6 +24,12 @@ def fsync_directory(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def require_parent(file: Path | None) -> None:
+    """Raises ConfigurationError if a file cannot be written for want of its folder; asked before long work."""
+    if file is not None and not (file.parent.is_dir() and os.access(file.parent, os.W_OK | os.X_OK)):
+        raise ConfigurationError(f"{file} cannot be written: {file.parent} is no folder that can be written to")
 
 
 def write_durably(path: Path, data: bytes, mode: int = 0o644) -> None:
@@ -44,14 +52,15 @@ def _swap(pairs: Sequence[tuple[Path, Path]]) -> None:
             fresh.rename(target)
     except BaseException:
         for fresh, target, old in reversed(moved):
-            if not fresh.exists():
-                target.rename(fresh)
-            if old and (old / target.name).exists():
-                (old / target.name).rename(target)
+            with suppress(OSError):  # one that cannot be put back must not keep the others away
+                if not fresh.exists():
+                    target.rename(fresh)
+                if old and (old / target.name).exists():
+                    (old / target.name).rename(target)
         raise
     finally:
-        for _, _, old in moved:
-            if old:
+        for _, target, old in moved:
+            if old and target.exists():  # else what was there is in `old`, and stays
                 shutil.rmtree(old, ignore_errors=True)
 
 

@@ -1,5 +1,6 @@
 """What a model folder says of itself, and whether its file is still the one that was published."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -36,3 +37,9 @@ def check_model(repository: Path, name: str) -> dict[str, Any]:
             "convert it again with `anonfaces models convert`"
         )
     return provenance
+
+
+def weights_of(model: str, repository: Path) -> str:
+    """One hash over the files that a model was converted from; another conversion of the same weights has the same."""
+    sources = sorted(check_model(repository, model)["source_sha256"].items())
+    return hashlib.sha256(json.dumps(sources).encode()).hexdigest()

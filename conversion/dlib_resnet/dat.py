@@ -78,7 +78,10 @@ class _Reader:
         count = math.prod(shape)
         if min(shape) < 0 or count > MAX_TENSOR_VALUES:
             raise ConversionError(f"implausible tensor {shape} at offset {self.at}")
-        return np.frombuffer(self.take(4 * count), "<f4").reshape(shape)
+        values = np.frombuffer(self.take(4 * count), "<f4").reshape(shape)
+        if not np.isfinite(values).all():
+            raise ConversionError(f"values that are not finite numbers, before offset {self.at}")
+        return values
 
     def view(self) -> list[int]:
         """The shape of an alias into a parameter tensor."""

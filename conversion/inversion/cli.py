@@ -21,6 +21,7 @@ from services.anonymizer.models import DEFAULTS, Embedder, Models, choose, find_
 from services.anonymizer.triton import Triton
 from services.arrays import read_arrays
 from services.errors import ConfigurationError, ConversionError
+from services.files import require_parent
 from services.population.sample import Sampler, sampler_for
 from services.settings import Settings, settings
 
@@ -55,6 +56,7 @@ def inversion(
     sampler = sampler_for(models.generator, chosen.model_repository)
     if sampler.generator.mapping is None:
         raise ConversionError(f"{generator} has no mapping network: it has no w to find")
+    require_parent(out)
     where = folder or chosen.home / "pairs" / f"{sampler.generator.name}-{embedder}-{seed}"
     fitted = asyncio.run(_fit(chosen, models, sampler, others, pairs, seed, where))
     file = out or where / "inversion.npz"
@@ -110,6 +112,8 @@ async def _judge(inversion: Inversion, wanted: np.ndarray, s: Settings) -> dict[
             studio = Studio(sampler, models, triton)
             again = await studio.portraits(inversion.predict(wanted))
     distances = np.array([np.linalg.norm(p.embedding - e) for p, e in zip(again, wanted, strict=True) if p is not None])
+    if not len(distances):
+        raise ConversionError("no face is found in any picture; are these embeddings of the fitted embedder?")
     return {
         "people": len(wanted),
         "faces_found": len(distances),

@@ -15,7 +15,7 @@ from services.errors import ConversionError
 from services.files import write_durably
 from services.population.portrait import photograph
 from services.population.sample import Sampler
-from services.provenance import check_model
+from services.provenance import weights_of
 
 SHARD = 50  # pairs a file; a killed run loses at most so many
 PSI = (0.6, 1.0)  # truncation, drawn anew for each: real faces vary more than good-looking ones
@@ -53,7 +53,7 @@ def describe(sampler: Sampler, models: Models, seed: int, repository: Path) -> d
         "aligner": models.embedder.aligner,
         "seed": seed,
         "psi": list(PSI),
-        "models_sha256": {name: check_model(repository, name)["model_sha256"] for name in used},
+        "weights_sha256": {name: weights_of(name, repository) for name in used},
     }
 
 
@@ -85,12 +85,22 @@ def _shards(count: int, about: dict[str, Any], folder: Path) -> list[Path]:
     """The files for so many pairs, in a folder that holds pairs of these models and this seed, or nothing yet."""
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / ABOUT).exists():
-        write_durably(folder / ABOUT, json.dumps(about, indent=1).encode())
-    elif json.loads((folder / ABOUT).read_text()) != about:
+        partial = folder / f".{ABOUT}.part"
+        partial.unlink(missing_ok=True)
+        write_durably(partial, json.dumps(about, indent=1).encode())
+        partial.replace(folder / ABOUT)
+    elif _read_about(folder) != about:
         raise ConversionError(
             f"{folder} holds pairs of other models or another seed; remove it, or name another folder"
         )
     return [folder / f"pairs-{number:05d}.npz" for number in range(-(-count // SHARD))]
+
+
+def _read_about(folder: Path) -> Any:
+    try:
+        return json.loads((folder / ABOUT).read_text())
+    except ValueError as broken:
+        raise ConversionError(f"{folder / ABOUT} is damaged; remove the folder, or name another") from broken
 
 
 async def _sample_shard(number: int, seed: int, shard: Path, sampler: Sampler, models: Models, triton: Triton) -> None:

@@ -24,6 +24,7 @@ from conversion.mobile_stylegan.ir import (
     modulation_order,
     read_network,
     read_synthesis,
+    require_finite,
 )
 from conversion.parity import Parity, run_onnx
 from conversion.registry import Options
@@ -155,6 +156,7 @@ def build_mapping(ir: Path) -> onnx.ModelProto:
         ConversionError: the file is not MobileStyleGAN's mapping network.
     """
     network = read_network(ir)
+    require_finite(network, ir)
     layers = [node for node in network.get_ordered_ops() if node.get_type_name() == "MatMul"]
     if len(layers) != 8:
         raise ConversionError(f"{ir.name} is not MobileStyleGAN's mapping network ({len(layers)} layers, not 8)")
@@ -189,8 +191,16 @@ def mean_w(mapping: onnx.ModelProto, samples: int = 20_000, seed: int = 0) -> np
 
 
 def _openvino_answers(ir: Path, rows: np.ndarray) -> np.ndarray:
+    """What the original file answers.
+
+    Raises:
+        ConversionError: something that is not finite.
+    """
     compiled = openvino.Core().compile_model(ir, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return np.concatenate([compiled(row[None])[0].copy() for row in rows])
+    answers = np.concatenate([compiled(row[None])[0].copy() for row in rows])
+    if not np.isfinite(answers).all():
+        raise ConversionError(f"{ir.name} answers with values that are not finite numbers; its .bin is damaged")
+    return answers
 
 
 def check_mapping(model: onnx.ModelProto, ir: Path, samples: int = 16) -> Parity:

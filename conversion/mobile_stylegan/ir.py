@@ -55,6 +55,15 @@ def consumers(node: Any) -> list[Any]:
     return [target.get_node() for target in node.output(0).get_target_inputs()]
 
 
+def require_finite(network: openvino.Model, ir: Path) -> None:
+    """Raises ConversionError if a constant of the network is not a finite number."""
+    for node in network.get_ops():
+        if node.get_type_name() == "Constant":
+            data = node.get_data()
+            if data.dtype.kind == "f" and not np.isfinite(data).all():
+                raise ConversionError(f"{ir.name}: {node.get_friendly_name()} holds values that are not finite numbers")
+
+
 def read_synthesis(ir: Path) -> Synthesis:
     """Reads the learnt tensors out of `SynthesisNetwork.xml` (its .bin beside it).
 
@@ -62,6 +71,7 @@ def read_synthesis(ir: Path) -> Synthesis:
         ConversionError: the file is not MobileStyleGAN's synthesis network.
     """
     network = read_network(ir)
+    require_finite(network, ir)
     modulations: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     convolutions: list[Convolution] = []
     start = None

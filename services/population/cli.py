@@ -38,7 +38,7 @@ def demo(
 ) -> None:
     """Samples synthetic people, partitions them, and writes a cluster index to serve."""
     folder = settings().home / "indexes" / name
-    if missing and _is_current(folder, people, k, seed):
+    if missing and _is_current(folder, people, k, seed, algorithm):
         console.print(f"{folder}: already there")
         return
     index = asyncio.run(_build(people, k, seed, algorithm, folder))
@@ -51,15 +51,18 @@ def demo(
     )
 
 
-def _is_current(folder: Path, people: int, k: int, seed: int) -> bool:
+def _is_current(folder: Path, people: int, k: int, seed: int, algorithm: str) -> bool:
     """Whether a valid index of that population is there, built with the models of the repository."""
     try:
         index = read_index(folder)
         check_built_with(index, settings().model_repository)
     except (IndexRefused, ConversionError):
         return False
-    found = (len(index.enrolment.identities), index.k, index.manifest["provenance"].get("seed"))
-    return found == (people, k, seed)
+    told = index.manifest["provenance"]
+    models = choose(settings())
+    found = (len(index.enrolment.identities), index.k, told.get("seed"), told.get("partition", {}).get("algorithm"))
+    made_with = (told.get("embedder"), told.get("generator"))
+    return found == (people, k, seed, algorithm) and made_with == (models.embedder.name, models.generator.name)
 
 
 async def _build(people: int, k: int, seed: int, algorithm: str, folder: Path) -> ClusterIndex:

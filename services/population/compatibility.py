@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from services.anonymizer.models import DEFAULTS, Models, choose
-from services.errors import IndexRefused
+from services.anonymizer.models import DEFAULTS, Inverter, Models, choose
+from services.errors import ConversionError, IndexRefused
 from services.population.index import ClusterIndex
-from services.provenance import check_model
+from services.provenance import check_model, weights_of
 from services.settings import Settings
 
 
@@ -65,4 +65,19 @@ def check_built_with(index: ClusterIndex, repository: Path) -> None:
             raise IndexRefused(
                 f"index {index.manifest['name']} was built with another {name} than the repository holds; build it "
                 "again with `anonfaces population demo`, or convert the models it was built with"
+            )
+
+
+def check_inverter(inverter: Inverter, repository: Path) -> None:
+    """Refuses an inversion that was fitted on other weights than those its models now have.
+
+    Raises:
+        ConversionError: names the model; or one is not converted.
+    """
+    fitted_on = check_model(repository, inverter.model)["card"].get("weights_sha256", {})
+    for model in (inverter.mapping, inverter.embedder):
+        if model in fitted_on and weights_of(model, repository) != fitted_on[model]:
+            raise ConversionError(
+                f"{inverter.name} was fitted on another {model} than the repository holds; fit it again with "
+                "`anonfaces models fit inversion`"
             )

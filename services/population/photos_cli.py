@@ -20,6 +20,8 @@ from services.anonymizer.models import DEFAULTS, Generator, Models, choose, find
 from services.anonymizer.synthesise import render
 from services.anonymizer.triton import Triton
 from services.errors import LatentsRefused
+from services.files import require_parent
+from services.population.compatibility import check_inverter
 from services.population.faces import Tally, faces_of, find_photos
 from services.population.ffhq import align_ffhq
 from services.population.latents_file import Latents, import_latents, write_latents
@@ -77,8 +79,10 @@ def invert(
 
     The file holds one latent a face: personal data, readable by its owner only.
     """
+    require_parent(out)
     models = choose(settings().model_copy(update={"generator": generator, "embedder": embedder}))
     inverter = find_inverter(models, settings().model_repository)
+    check_inverter(inverter, settings().model_repository)
     sampler = sampler_for(models.generator, settings().model_repository)
     refiner = _refiner(models, sampler.generator, refine) if refine else None
     tally = Tally()
@@ -121,6 +125,7 @@ def import_(
     generator: Annotated[str, typer.Option(help="whose latents they are")],
 ) -> None:
     """Takes over latents that were found elsewhere, such as StyleGAN-encoder's [18, 512], after checking each."""
+    require_parent(out)
     row = find_generator(generator, settings().model_repository)
     latents = import_latents(sorted(folder.rglob("*.npy")), folder, row)
     write_latents(latents, out)
