@@ -16,7 +16,8 @@ from conversion.inversion.pairs import Pairs
 from services.errors import ConversionError
 
 HELD_OUT = 0.05  # share of the pairs, at least 40
-PENALTIES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # a pair, on standardised inputs; smaller ones change nothing
+# For each pair, on standardised inputs; smaller ones change nothing.
+PENALTIES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 GAINS = (0.8, 1.0, 1.2, 1.4, 1.7)
 TRIED = 80  # people rendered for each gain
 
