@@ -37,12 +37,23 @@ class Parity:
         return asdict(self)
 
 
+def rows_of(model: onnx.ModelProto, **inputs: np.ndarray) -> np.ndarray:
+    """The first output of a model for all rows of its inputs, computed row by row: large pictures need the memory."""
+    session = _session(model)
+    count = len(next(iter(inputs.values())))
+    rows = [session.run(None, {name: value[i : i + 1] for name, value in inputs.items()})[0] for i in range(count)]
+    return np.concatenate(rows)
+
+
 def run_onnx(model: onnx.ModelProto, **inputs: np.ndarray) -> list[np.ndarray]:
     """Runs a model held in memory on the CPU; all outputs in the graph's order."""
+    return list(_session(model).run(None, inputs))
+
+
+def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return list(session.run(None, inputs))
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 def smooth_images(count: int, side: int, seed: int) -> np.ndarray:

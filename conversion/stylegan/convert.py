@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 
 from conversion.converted import Converted
-from conversion.parity import Parity, run_onnx
+from conversion.parity import Parity, rows_of, run_onnx
 from conversion.registry import Options
 from conversion.stylegan import reference as stylegan_reference
 from conversion.stylegan.graph import HALF_LARGEST, build_mapping, build_synthesis
@@ -49,12 +49,12 @@ def check_synthesis(
             before rounding by more than a thousandth of their range.
     """
     with np.errstate(all="ignore"):
-        expected = stylegan_reference.synthesis(network, w)
+        expected = np.concatenate([stylegan_reference.synthesis(network, row[None]) for row in w])
     if not np.isfinite(expected).all():
         raise ConversionError("its pictures are not finite numbers; the weights are too large")
-    found = run_onnx(build_synthesis(network, half, "float").model, w=w)[0]
+    found = rows_of(build_synthesis(network, half, "float").model, w=w)
     steps = np.clip(np.floor(expected * 127.5 + 128.0), 0, 255).astype(np.int16).transpose(0, 2, 3, 1)
-    difference = np.abs(run_onnx(built, w=w)[0].astype(np.int16) - steps)
+    difference = np.abs(rows_of(built, w=w).astype(np.int16) - steps)
     measured = {
         "compared_pictures": len(w),
         "difference_of_range": float(np.abs(found - expected).max() / max(np.ptp(expected), 1e-6)),
@@ -79,7 +79,7 @@ def check_half(network: Synthesis, w: np.ndarray) -> float:
     Raises:
         ConversionError: float16 (at most 65504) would not hold four times that.
     """
-    largest = float(run_onnx(build_synthesis(network, kind="peaks").model, w=w)[0].max())
+    largest = float(rows_of(build_synthesis(network, kind="peaks").model, w=w).max())
     if not largest * HALF_MARGIN <= HALF_LARGEST:
         raise ConversionError(
             f"values reach {largest:.3g} inside the network: too near to float16's {HALF_LARGEST:g}; "

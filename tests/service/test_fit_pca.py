@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 from conversion import fit_cli
 from conversion.pca.file import load
 from services.anonymizer.models import find_embedder
-from services.errors import AnonFacesError, ConversionError
+from services.errors import AnonFacesError, ConfigurationError, ConversionError
 from services.population.faces import Tally, find_photos
 from services.provenance import check_model
 from services.settings import ROOT, Settings
@@ -149,7 +149,7 @@ def test_folder_without_photos_is_refused_saying_what_was_looked_for(tmp_path):
 
 def test_place_for_the_file_that_is_not_there_is_refused(tmp_path):
     result = run("--photos", tmp_path, "--out", tmp_path / "missing" / "pca.npz")
-    assert isinstance(result.exception, ConversionError)
+    assert isinstance(result.exception, ConfigurationError)
 
 
 def test_missing_extra_is_named(tmp_path, monkeypatch):
