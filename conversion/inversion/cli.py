@@ -37,6 +37,10 @@ def inversion(
     pairs: Annotated[int, typer.Option(min=200, help="how many to learn from; some are held out")] = 4000,
     seed: Annotated[int, typer.Option(min=0, help="the same seed samples the same people")] = 1,
     name: Annotated[str | None, typer.Option(help="what the model is called; inversion-GENERATOR if not given")] = None,
+    repository: Annotated[
+        Path | None,
+        typer.Option(help="model repository to take models from and publish to; the settings' if not given"),
+    ] = None,
     folder: Annotated[
         Path | None, typer.Option(help="where sampled pairs are kept; below the home if not given")
     ] = None,
@@ -46,9 +50,10 @@ def inversion(
     """Learns photo -> latent on people sampled from a generator, and publishes it.
 
     Sampling takes most of the time and goes on where it was stopped; pictures are rendered, found and embedded at the
-    same time. Models are taken from, and go to, the model repository of the settings (ANONFACES_MODEL_REPOSITORY).
+    same time.
     """
-    chosen = settings().model_copy(update={"generator": generator, "embedder": embedder})
+    told = {"generator": generator, "embedder": embedder, "model_repository": repository or settings().model_repository}
+    chosen = settings().model_copy(update=told)
     name = name or f"inversion-{generator}"
     require_name(name, "inversion", chosen.model_repository)
     models = choose(chosen)
