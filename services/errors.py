@@ -125,6 +125,7 @@ class PartitionError(AnonFacesError):
     """No valid partition exists for this input, or an algorithm returned an invalid one."""
 
     code = "partition"
+    exit_status = 2
 
 
 class IndexRefused(AnonFacesError):

@@ -1,9 +1,12 @@
 """`anonfaces population`: people -> cluster index."""
 
 import asyncio
+import json
+import time
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -11,10 +14,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from deploy.local.triton import LocalTriton
 from services.anonymizer.models import choose
 from services.anonymizer.triton import Triton
+from services.arrays import read_embeddings
 from services.errors import ConversionError, IndexRefused
+from services.files import require_parent
 from services.population import demo as synthetic
 from services.population.compatibility import check_built_with
 from services.population.index import ClusterIndex, read_index
+from services.population.partition import information_loss, partition
 from services.population.sample import sampler_for
 from services.settings import settings
 
@@ -49,6 +55,49 @@ def demo(
         f"{index.manifest['provenance']['partition']['information_loss']}",
         soft_wrap=True,
     )
+
+
+@app.command("partition")
+def partition_(
+    embeddings: Annotated[Path, typer.Option(exists=True, dir_okay=False, help=".npz with `embedding`, or .npy")],
+    k: Annotated[int, typer.Option(help="fewest people of a crowd")],
+    out: Annotated[Path, typer.Option(dir_okay=False, help="where the labels go (CSV)")],
+    algorithm: Annotated[str, typer.Option(help="how people are partitioned")] = "swap",
+    effort: Annotated[str, typer.Option(help="quick, default or thorough")] = "default",
+    seed: Annotated[int, typer.Option(help="the same seed gives the same labels")] = 0,
+    as_json: Annotated[Path | None, typer.Option("--json", help="what came of it, as JSON; - prints it")] = None,
+) -> None:
+    """Partitions bare embeddings, one row a person: CSV with a header, then each row and its crowd, in order."""
+    require_parent(out)
+    points = read_embeddings(embeddings)
+    start = time.perf_counter()
+    labels = partition(points, k, algorithm, seed, effort)
+    told = {
+        "people": len(points),
+        "k": k,
+        "algorithm": algorithm,
+        "effort": effort,
+        "seed": seed,
+        "seconds": round(time.perf_counter() - start, 3),
+        "information_loss": round(information_loss(points, labels), 6),
+        "crowds": int(labels.max()) + 1,
+        "smallest": int(np.bincount(labels).min()),
+        "largest": int(np.bincount(labels).max()),
+    }
+    partial = out.with_name(f".{out.name}.part")
+    np.savetxt(partial, np.column_stack([np.arange(len(labels)), labels]), "%d", ",", header="row,crowd", comments="")
+    partial.replace(out)
+    if as_json is None:
+        console.print(
+            f"{told['people']} people in {told['crowds']} crowds of {told['smallest']} to {told['largest']}, "
+            f"information loss {told['information_loss']:.4f}, {told['seconds']:.1f} s: {out}",
+            soft_wrap=True,
+            highlight=False,
+        )
+    elif str(as_json) == "-":
+        typer.echo(json.dumps(told))
+    else:
+        as_json.write_text(json.dumps(told, indent=1) + "\n")
 
 
 def _is_current(folder: Path, people: int, k: int, seed: int, algorithm: str) -> bool:

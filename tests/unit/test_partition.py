@@ -107,7 +107,7 @@ def test_unknown_algorithm_is_refused_with_the_known_ones():
     ids=["small crowd", "gap", "left out", "too short", "shape"],
 )
 def test_invalid_answer_of_an_algorithm_is_refused(monkeypatch, answer, says):
-    monkeypatch.setitem(ALGORITHMS, "careless", lambda points, k, seed: np.array(answer))
+    monkeypatch.setitem(ALGORITHMS, "careless", lambda points, k, seed, effort: np.array(answer))
     with pytest.raises(PartitionError, match=says):
         partition(np.arange(12.0).reshape(6, 2), 3, "careless")
 

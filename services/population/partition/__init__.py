@@ -6,14 +6,17 @@ import numpy as np
 
 from services.errors import PartitionError
 from services.population.partition.mdav import mdav
+from services.population.partition.swap import EFFORTS, swap
 
-# (embeddings float64 [n, d], k, seed) -> labels int64 [n], 0..crowds-1
-Algorithm = Callable[[np.ndarray, int, int], np.ndarray]
+# (embeddings float64 [n, d], k, seed, effort) -> labels int64 [n], 0..crowds-1
+Algorithm = Callable[[np.ndarray, int, int, str], np.ndarray]
 
-ALGORITHMS: dict[str, Algorithm] = {"mdav": mdav}
+ALGORITHMS: dict[str, Algorithm] = {"mdav": lambda embeddings, k, seed, effort: mdav(embeddings, k), "swap": swap}
 
 
-def partition(embeddings: np.ndarray, k: int, algorithm: str = "mdav", seed: int = 0) -> np.ndarray:
+def partition(
+    embeddings: np.ndarray, k: int, algorithm: str = "mdav", seed: int = 0, effort: str = "default"
+) -> np.ndarray:
     """Splits people into crowds.
 
     Args:
@@ -21,12 +24,13 @@ def partition(embeddings: np.ndarray, k: int, algorithm: str = "mdav", seed: int
         k: fewest identities of a crowd, 2 <= k <= n.
         algorithm: a row of `ALGORITHMS`.
         seed: for algorithms that draw at random; the same seed gives the same labels.
+        effort: quick, default or thorough, for algorithms that can go on.
 
     Returns:
         int64 [n], crowd numbers 0..m-1, every crowd with at least k members.
 
     Raises:
-        PartitionError: impossible k, embeddings that are not finite, an unknown algorithm, or an invalid answer.
+        PartitionError: impossible k, embeddings that are not finite, an unknown algorithm or effort, an invalid answer.
     """
     embeddings = np.asarray(embeddings, np.float64)
     if embeddings.ndim != 2 or not np.isfinite(embeddings).all():
@@ -37,7 +41,9 @@ def partition(embeddings: np.ndarray, k: int, algorithm: str = "mdav", seed: int
         raise PartitionError(f"{len(embeddings)} identities cannot form a crowd of {k}; enrol more or lower k")
     if algorithm not in ALGORITHMS:
         raise PartitionError(f"no algorithm named {algorithm!r}; there are {', '.join(ALGORITHMS)}")
-    labels = ALGORITHMS[algorithm](embeddings, k, seed)
+    if effort not in EFFORTS:
+        raise PartitionError(f"no effort named {effort!r}; there are {', '.join(EFFORTS)}")
+    labels = ALGORITHMS[algorithm](embeddings, k, seed, effort)
     check_labels(labels, len(embeddings), k)
     return labels
 
