@@ -14,7 +14,8 @@ BLOCK = 2000  # points a block; within it all pairs of distances are held
 NEAR = 40  # neighbours of a point whose crowds it may join
 SWEEPS = 30
 HOT, COLD = 0.15, 0.005  # temperatures, in mean squared distances over k (k = 2: 0.1, 0.002)
-EFFORTS = {"quick": 0, "default": 6000, "thorough": 400_000}  # proposals a point
+# How many exchanges annealing proposes: for each point, and at most in all. Ten million take about a second.
+EFFORTS = {"quick": (0, 0), "default": (6000, 120_000_000), "thorough": (400_000, 1_000_000_000)}
 
 
 def swap(embeddings: np.ndarray, k: int, seed: int = 0, effort: str = "default") -> np.ndarray:
@@ -29,18 +30,22 @@ def swap(embeddings: np.ndarray, k: int, seed: int = 0, effort: str = "default")
     Returns:
         labels int64 [n].
     """
+    each, most = EFFORTS[effort]
+    proposals = min(each, most / len(embeddings))
     labels = np.empty(len(embeddings), np.int64)
     crowds = 0
     rng = np.random.default_rng(seed)
     for rows in blocks(embeddings, max(BLOCK, 4 * k), k, rng):
-        found = _partition_block(embeddings[rows], k, effort, rng)
+        found = _partition_block(embeddings[rows], k, proposals, effort == "thorough", rng)
         labels[rows] = found + crowds
         crowds += int(found.max()) + 1
     return labels
 
 
-def _partition_block(points: np.ndarray, k: int, effort: str, rng: np.random.Generator) -> np.ndarray:
-    """The labels of one block."""
+def _partition_block(
+    points: np.ndarray, k: int, proposals: float, exact_pairs: bool, rng: np.random.Generator
+) -> np.ndarray:
+    """The labels of one block; `proposals` for each of its points."""
     if len(points) < 2 * k:
         return np.zeros(len(points), np.int64)
     centred = (points - points.mean(axis=0)).astype(np.float32)  # float32 is enough once the mean is gone
@@ -49,14 +54,15 @@ def _partition_block(points: np.ndarray, k: int, effort: str, rng: np.random.Gen
     np.fill_diagonal(squared, 0)
     count = min(NEAR, len(points) - 1)
     near = np.argpartition(squared, count, axis=1)[:, : count + 1].astype(np.int64)
-    if k == 2 and effort == "thorough":
+    if k == 2 and exact_pairs:
         labels = match(squared, near)
     else:
         labels = mdav(points, k)
         unit = float(squared.mean()) / k
         hot, cold = (0.1, 0.002) if k == 2 else (HOT, COLD)
-        if EFFORTS[effort] and unit > 0:
-            anneal(squared, near, labels, k, 2 * k - 1, EFFORTS[effort] * len(points), hot * unit, cold * unit, rng)
+        if proposals and unit > 0:
+            steps = round(proposals * len(points))
+            anneal(squared, near, labels, k, 2 * k - 1, steps, hot * unit, cold * unit, rng)
     improve(squared, near, labels, k, 2 * k - 1, SWEEPS)
     return labels
 
