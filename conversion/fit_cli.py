@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from conversion.inversion.cli import inversion
+from conversion.local import local_triton
 from conversion.names import require_name
 from conversion.pca.convert import ALIGNER, CHIP, Fitter
 from conversion.pca.file import MAX_DIMS, MIN_DIMS, Pca
@@ -22,7 +23,7 @@ from conversion.repository import convert_file
 from services.anonymizer.align import cut_chips
 from services.anonymizer.models import DETECTORS
 from services.anonymizer.triton import Triton
-from services.errors import ConfigurationError, ConversionError
+from services.errors import ConversionError
 from services.files import require_parent
 from services.population.faces import SUFFIXES, Tally, faces_of, find_photos
 from services.population.tally import show_photos
@@ -85,19 +86,11 @@ def pca(
 
 async def _read(paths: list[Path], fitter: Fitter, tally: Tally) -> None:
     """Feeds the faces of photos to the fit, through a Triton of its own that serves the detector."""
-    try:
-        from deploy.local.triton import LocalTriton
-    except ModuleNotFoundError as missing:
-        if (missing.name or "").split(".")[0] in ("conversion", "deploy", "services"):
-            raise
-        raise ConfigurationError(
-            f"fitting needs the package {missing.name} to run the detector; install the extra `local`"
-        ) from missing
     s = settings()
     rate = TextColumn("{task.fields[faces]} faces, {task.fields[rate]:.1f} photos/s")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
     with (
-        LocalTriton(s.model_repository, DETECTOR.models.values(), s.home / "run" / "fit") as server,
+        local_triton()(s.model_repository, DETECTOR.models.values(), s.home / "run" / "fit") as server,
         Progress(*columns, console=console) as bar,
     ):
         task = bar.add_task("reading photos", total=len(paths), faces=0, rate=0.0)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -14,19 +14,17 @@ from conversion.inversion.fit import Inversion, choose_gain, explained, fit, spl
 from conversion.inversion.judge import Studio, judge, learning_curve
 from conversion.inversion.model import POSE, Fitted, load, save
 from conversion.inversion.pairs import Pairs, describe, sample_pairs
+from conversion.local import local_triton
 from conversion.names import require_name
 from conversion.registry import Options
 from conversion.repository import convert_file
 from services.anonymizer.models import DEFAULTS, Embedder, Models, choose, find_embedder
 from services.anonymizer.triton import Triton
 from services.arrays import read_arrays
-from services.errors import ConfigurationError, ConversionError
+from services.errors import ConversionError
 from services.files import require_parent
 from services.population.sample import Sampler, sampler_for
 from services.settings import Settings, settings
-
-if TYPE_CHECKING:
-    from deploy.local.triton import LocalTriton
 
 console = Console()
 
@@ -112,7 +110,7 @@ async def _judge(inversion: Inversion, wanted: np.ndarray, s: Settings) -> dict[
     models = choose(s)
     sampler = sampler_for(models.generator, s.model_repository)
     served = {*sampler.models, *models.detector.models.values(), models.embedder.model}
-    with _local_triton()(s.model_repository, served, s.home / "run" / "judge") as server:
+    with local_triton()(s.model_repository, served, s.home / "run" / "judge") as server:
         async with Triton(server.url, timeout_s=120) as triton:
             studio = Studio(sampler, models, triton)
             again = await studio.portraits(inversion.predict(wanted))
@@ -128,21 +126,13 @@ async def _judge(inversion: Inversion, wanted: np.ndarray, s: Settings) -> dict[
     }
 
 
-def _local_triton() -> type["LocalTriton"]:
-    try:
-        from deploy.local.triton import LocalTriton
-    except ModuleNotFoundError as missing:
-        raise ConfigurationError(f"fitting needs the package {missing.name}; install the extra `local`") from missing
-    return LocalTriton
-
-
 async def _fit(
     s: Settings, models: Models, sampler: Sampler, others: list[Embedder], count: int, seed: int, folder: Path
 ) -> Fitted:
     served = {*sampler.models, *models.detector.models.values(), models.embedder.model, *(o.model for o in others)}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     about = describe(sampler, models, seed, s.model_repository)
-    with _local_triton()(s.model_repository, served, s.home / "run" / "fit") as server:
+    with local_triton()(s.model_repository, served, s.home / "run" / "fit") as server:
         async with Triton(server.url, timeout_s=120) as triton:
             with Progress(*columns, console=console) as bar:
                 task = bar.add_task("sampling pairs", total=count)

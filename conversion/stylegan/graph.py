@@ -12,7 +12,6 @@ import numpy as np
 import onnx
 
 from conversion.graph import FLOAT, FLOAT16, UINT8, Graph
-from conversion.reference import leaky_relu
 from conversion.stylegan import reference as stylegan_reference
 from conversion.stylegan.network import Dense, Layer, Mapping, Synthesis
 from services.errors import ConversionError
@@ -129,15 +128,7 @@ class _SynthesisGraph(Graph):
 
 def _start(network: Synthesis, layer: Layer) -> np.ndarray:
     """The first layer up to its style: the same for every w. float32 [1, C, 4, 4]."""
-    x = network.start[None].astype(np.float64)
-    if layer.noise is not None and layer.strength is not None:
-        x = x + layer.noise * layer.strength[None, :, None, None]
-    x = leaky_relu(x + layer.bias[None, :, None, None], network.slope)
-    if network.pixel_norm:
-        x = x / np.sqrt((x**2).mean(axis=1, keepdims=True) + EPSILON)
-    if network.instance_norm:
-        x = x - x.mean(axis=(2, 3), keepdims=True)
-        x = x / np.sqrt((x**2).mean(axis=(2, 3), keepdims=True) + EPSILON)
+    x = stylegan_reference.before_style(network, layer, network.start[None].astype(np.float64))
     return x.astype(np.float32)
 
 

@@ -38,7 +38,8 @@ def synthesis(network: Synthesis, w: np.ndarray) -> np.ndarray:
     return pictures + network.to_rgb.bias[None, :, None, None]
 
 
-def _epilogue(network: Synthesis, layer: Layer, x: np.ndarray, w: np.ndarray) -> np.ndarray:
+def before_style(network: Synthesis, layer: Layer, x: np.ndarray) -> np.ndarray:
+    """What follows a layer's convolution, up to its style: noise, bias, activation, norms. float [N, C, H, W]."""
     if layer.noise is not None and layer.strength is not None:
         x = x + layer.noise * layer.strength[None, :, None, None]
     x = leaky_relu(x + layer.bias[None, :, None, None], network.slope)
@@ -47,6 +48,11 @@ def _epilogue(network: Synthesis, layer: Layer, x: np.ndarray, w: np.ndarray) ->
     if network.instance_norm:
         x = x - x.mean(axis=(2, 3), keepdims=True)
         x = x / np.sqrt((x**2).mean(axis=(2, 3), keepdims=True) + EPSILON)
+    return x
+
+
+def _epilogue(network: Synthesis, layer: Layer, x: np.ndarray, w: np.ndarray) -> np.ndarray:
+    x = before_style(network, layer, x)
     style = w @ layer.style.weight + layer.style.bias
     scale, shift = np.split(style[:, :, None, None], 2, axis=1)
     return x * (scale + 1) + shift

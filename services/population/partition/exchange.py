@@ -57,6 +57,17 @@ def _sum_to(point, crowd, squared, members, sizes):  # type: ignore[no-untyped-d
 
 
 @njit(cache=True)
+def _pair_sums(squared: np.ndarray, members: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """For each crowd the sum of squared distances between its members, each pair once."""
+    pairs = np.zeros(len(sizes))
+    for crowd in range(len(sizes)):
+        for i in range(sizes[crowd]):
+            for j in range(i):
+                pairs[crowd] += squared[members[crowd, i], members[crowd, j]]
+    return pairs
+
+
+@njit(cache=True)
 def anneal(
     squared: np.ndarray,
     near: np.ndarray,
@@ -78,11 +89,7 @@ def anneal(
     """
     count = labels.max() + 1
     members, sizes, places = _crowds(labels, count, most)
-    pairs = np.zeros(count)  # sum of squared distances between members, each pair once
-    for crowd in range(count):
-        for i in range(sizes[crowd]):
-            for j in range(i):
-                pairs[crowd] += squared[members[crowd, i], members[crowd, j]]
+    pairs = _pair_sums(squared, members, sizes)
     cooling = np.log(cold / hot)
     heat = hot
     for step in range(proposals):
@@ -119,11 +126,7 @@ def improve(squared: np.ndarray, near: np.ndarray, labels: np.ndarray, k: int, m
     """
     count = labels.max() + 1
     members, sizes, places = _crowds(labels, count, most)
-    pairs = np.zeros(count)
-    for crowd in range(count):
-        for i in range(sizes[crowd]):
-            for j in range(i):
-                pairs[crowd] += squared[members[crowd, i], members[crowd, j]]
+    pairs = _pair_sums(squared, members, sizes)
     look = np.ones(len(labels), np.bool_)  # points whose crowd, or whose neighbours' crowds, have changed
     seen = np.full(count, -1, np.int64)
     for sweep in range(sweeps):
