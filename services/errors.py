@@ -128,6 +128,19 @@ class PartitionError(AnonFacesError):
     exit_status = 2
 
 
+class EnrolmentError(AnonFacesError):
+    """Photos, identities or arrays cannot be enrolled, or a population is not there."""
+
+    code = "enrolment"
+    exit_status = 2
+
+
+class PopulationBusy(AnonFacesError):
+    """Another command is writing to the same population or index."""
+
+    code = "population_busy"
+
+
 class IndexRefused(AnonFacesError):
     """A cluster index does not add up: below k, changed, or made for other models."""
 

@@ -67,6 +67,10 @@ class Settings(BaseSettings):
         return self.home / "weights"
 
     @property
+    def populations_dir(self) -> Path:
+        return self.home / "populations"
+
+    @property
     def index_path(self) -> Path:
         """The folder of the cluster index: `index` as a path if it holds a separator, else by name below `home`."""
         return Path(self.index) if "/" in self.index else self.home / "indexes" / self.index
