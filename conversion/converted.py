@@ -6,7 +6,7 @@ from typing import Any
 import onnx
 
 from conversion.parity import Parity
-from services.anonymizer.models import Embedder, Generator, Inverter
+from services.anonymizer.models import Embedder, Estimator, Generator, Inverter
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,6 @@ class Converted:
     model: onnx.ModelProto
     parity: Parity
     card: dict[str, Any] = field(default_factory=dict)
-    serves: Generator | Embedder | Inverter | None = (
+    serves: Generator | Embedder | Inverter | Estimator | None = (
         None  # the registry row that makes the services use it; None: a part of one
     )

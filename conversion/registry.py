@@ -77,6 +77,7 @@ KINDS = {
         Kind("inversion", "conversion.inversion.model", "fitted photo -> latent (.npz of `models fit inversion`)"),
         Kind("tfjs", "conversion.tfjs.convert", "MobileFace or FaceRes, TensorFlow.js (folder)", folder=True),
         Kind("centerface", "conversion.centerface", "CenterFace detector (.onnx)"),
+        Kind("age-gender", "conversion.age_gender", "apparent age and gender, two .onnx files (folder)", folder=True),
     )
 }
 
@@ -108,6 +109,7 @@ RECIPES = {
         Recipe("mobileface", "tfjs", ("mobileface",)),
         Recipe("faceres", "tfjs", ("faceres",)),
         Recipe("centerface", "centerface", ("centerface-192", "centerface-512", "centerface-1024")),
+        Recipe("age-gender", "age-gender", ("age-gender",)),
     )
 }
 

@@ -42,3 +42,8 @@ def app() -> None:
     except AnonFacesError as error:
         Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
         sys.exit(error.exit_status)
+    except OSError as error:  # a full disk, a folder that may not be written to
+        where = f": {error.filename}" if error.filename else ""
+        told = escape(f"{error.strerror or error}{where}")
+        Console(stderr=True).print(f"[bold red]error:[/] {told}", soft_wrap=True, highlight=False)
+        sys.exit(1)

@@ -1,5 +1,7 @@
 """Files that are whole or not there: atomic writes, and hashes of what is on disk."""
 
+import errno
+import fcntl
 import hashlib
 import os
 import shutil
@@ -8,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from services.errors import ConfigurationError
+from services.errors import ConfigurationError, PopulationBusy
 
 
 def sha256_of(path: Path) -> str:
@@ -89,3 +91,27 @@ def replacing_directory(target: Path) -> Iterator[Path]:
     """A temporary folder that takes `target`'s place when the block ends well, and vanishes when it does not."""
     with replacing_directories([target]) as (scratch,):
         yield scratch
+
+
+@contextmanager
+def locked(path: Path, what: str) -> Iterator[None]:
+    """Holds a lock file while the block runs; a process that dies lets go of it.
+
+    Args:
+        path: of the lock file; made if it is not there, and left.
+        what: what it guards, for the message.
+
+    Raises:
+        PopulationBusy: another process holds it.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as held:
+            if held.errno not in (errno.EACCES, errno.EAGAIN):
+                raise
+            raise PopulationBusy(f"another command is writing to {what}; wait until it is done") from None
+        yield
+    finally:
+        os.close(handle)

@@ -22,6 +22,12 @@ class Settings(BaseSettings):
     home: Path = Field(ROOT / ".anonfaces", description="weights, cluster indexes, logs of the local stack")
     model_repository: Path = Field(ROOT / "model_repository", description="Triton's model repository")
     index: str = Field("demo", description="name of the cluster index to serve (a folder of home/indexes), or a path")
+    enrolment: Literal["auto", "require", "off"] = Field(
+        "auto", description="enrolled people are recognised where their encrypted map is there, must be, or are not"
+    )
+    enrolment_maps: Path | None = Field(None, description="folder of the index's maps; None: home/maps/<its name>")
+    enrolment_key: Path | None = Field(None, description="file of the maps' key; None: home/keys/<its name>.key")
+    index_poll_s: float = Field(5.0, ge=0, description="how often a new version of the index is looked for; 0: never")
     host: str = Field("127.0.0.1", description="address the HTTP service listens on")
     port: int = Field(8080, ge=0, le=65535, description="port the HTTP service listens on; 0 picks a free one")
 

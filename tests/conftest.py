@@ -11,7 +11,7 @@ from PIL import Image
 
 from deploy.local.stack import LocalStack
 from services.errors import AnonFacesError
-from services.population.index import ClusterIndex, read_index
+from services.population.index import ClusterIndex, open_index
 from services.settings import Settings
 
 
@@ -24,7 +24,7 @@ def settings() -> Settings:
 @pytest.fixture(scope="session")
 def index(settings: Settings) -> ClusterIndex:
     try:
-        return read_index(settings.index_path)
+        return open_index(settings)
     except AnonFacesError as missing:
         pytest.skip(f"needs the demo index; run `make setup` ({missing})")
 

@@ -23,7 +23,7 @@ from deploy.local.stack import LocalStack
 from services.anonymizer.encode import encode
 from services.anonymizer.triton import Triton
 from services.population.compatibility import models_for
-from services.population.index import read_index
+from services.population.index import open_index
 from services.population.sample import Sampler, sampler_for
 from services.settings import Settings
 
@@ -96,7 +96,7 @@ async def _send(url: str, photos: Sequence[bytes], concurrency: int) -> tuple[li
 
 def run(settings: Settings, out: Path, console: Console) -> dict[str, Any]:
     """Runs the bench on a stack of its own; prints tables and writes `out` as JSON."""
-    models = models_for(read_index(settings.index_path), settings)
+    models = models_for(open_index(settings), settings)
     sampler = sampler_for(models.generator, settings.model_repository)
     console.print("starting Triton and the service ...")
     with LocalStack(settings, extra_models=sampler.models) as stack:

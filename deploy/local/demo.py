@@ -20,7 +20,7 @@ from services.anonymizer.models import Models
 from services.anonymizer.triton import Triton
 from services.errors import StackError
 from services.population.compatibility import models_for
-from services.population.index import ClusterIndex, read_index
+from services.population.index import ClusterIndex, open_index
 from services.population.sample import sampler_for
 from services.settings import Settings
 
@@ -33,7 +33,7 @@ def run(settings: Settings, out: Path, console: Console) -> None:
     Raises:
         AnonFacesError: a missing model or index, or a stack that does not start.
     """
-    models = models_for(read_index(settings.index_path), settings)
+    models = models_for(open_index(settings), settings)
     sampler = sampler_for(models.generator, settings.model_repository)
     console.print("starting Triton and the service ...")
     with LocalStack(settings, extra_models=sampler.models) as stack:
@@ -48,7 +48,7 @@ def show(stack: LocalStack, settings: Settings, out: Path, console: Console) -> 
         StackError: the service refused a sample, or a face is still nearer to the original than to its surrogate.
     """
     out.mkdir(parents=True, exist_ok=True)
-    index = read_index(settings.index_path)
+    index = open_index(settings)
     models = models_for(index, settings)
     rows = asyncio.run(_through(stack, settings, models, index, out, console))
     (out / "faces.json").write_text(json.dumps([row.as_dict() for row in rows], indent=1) + "\n")

@@ -28,7 +28,7 @@ class Sample:
 async def fresh_pictures(count: int, index: ClusterIndex, sampler: Sampler, triton: Triton) -> np.ndarray:
     """New pictures of the first enrolled people: another expression, light and background. uint8 [count, S, S, 3]."""
     provenance = index.manifest["provenance"]
-    numbers = [i for i in range(2 * count) if person_name(i) in set(index.enrolment.identities.tolist())][:count]
+    numbers = [i for i in range(2 * count) if person_name(i) in set(index.enrolled.identities.tolist())][:count]
     latents = (await sampler.latents(max(numbers) + 1, provenance["seed"], triton))[numbers]
     other = await sampler.latents(count, UNSEEN_SEED + 1, triton)
     return await sampler.pictures(latents + FRESH / PSI * (other - sampler.mean), triton)

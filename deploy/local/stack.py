@@ -10,7 +10,7 @@ from deploy.local.process import Server, child_environment, free_port, require_f
 from deploy.local.triton import LocalTriton
 from services.errors import StackError
 from services.population.compatibility import check_built_with, models_for
-from services.population.index import read_index
+from services.population.index import open_index
 from services.settings import Settings
 
 SERVICE = "services.anonymizer.service:Anonymizer"
@@ -37,7 +37,7 @@ class Service:
             StackError: the service did not come up; with the end of its log.
         """
         require_free(self.settings.host, self.port, "ANONFACES_PORT")
-        models_for(read_index(self.settings.index_path), self.settings)
+        models_for(open_index(self.settings), self.settings)
         chosen = {f"ANONFACES_{name.upper()}": str(value) for name, value in self.settings if value is not None}
         env = child_environment(
             **{**chosen, "ANONFACES_TRITON_URL": self.triton_url, "ANONFACES_PORT": str(self.port)},
@@ -74,7 +74,7 @@ class LocalStack:
     """Triton and the service, started in that order and stopped in the other."""
 
     def __init__(self, settings: Settings, port: int = 0, extra_models: Iterable[str] = (), work: Path | None = None):
-        models = models_for(read_index(settings.index_path), settings)
+        models = models_for(open_index(settings), settings)
         self.settings, self.work = settings, work or settings.home / "run"
         self.triton = LocalTriton(settings.model_repository, {*models.online(), *extra_models}, self.work)
         self.service = Service(settings, self.triton.url, self.work, port)
@@ -88,7 +88,7 @@ class LocalStack:
         """Starts both and waits until a real inference went through every model. Raises as their `start` do."""
         # before minutes are spent on the rest
         require_free(self.settings.host, self.service.port, "ANONFACES_PORT")
-        check_built_with(read_index(self.settings.index_path), self.settings.model_repository)
+        check_built_with(open_index(self.settings), self.settings.model_repository)
         self.triton.start()
         try:
             self.service.start()

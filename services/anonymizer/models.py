@@ -73,7 +73,7 @@ class Generator(_Row):
         return dims
 
 
-Row = TypeVar("Row", Detector, Embedder, Generator, "Inverter")
+Row = TypeVar("Row", Detector, Embedder, Generator, "Inverter", "Estimator")
 
 
 class Inverter(_Row):
@@ -83,6 +83,25 @@ class Inverter(_Row):
     embedder: str  # whose embeddings it takes
     mapping: str  # whose w it gives
     w_dims: Annotated[int, Field(gt=0)]
+
+
+class Attribute(BaseModel):
+    """What an output of an estimator tells: shares of its classes, which add up to 1."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    output: str
+    values: dict[str, tuple[int, int]]  # the first and the last class that make up a value
+    certain: Annotated[float, Field(gt=0.5, le=1)]  # a value with a smaller share is not told
+
+
+class Estimator(_Row):
+    """Chip -> how a face looks, in coarse words. Not what a person is: see services/population/attributes.py."""
+
+    model: str
+    aligner: str
+    chip_px: Side
+    attributes: dict[str, Attribute]
 
 
 _MOBILE = {"mapping": "mobile-stylegan-mapping", "z_dims": 512, "latent_shape": (512,)}
@@ -156,6 +175,27 @@ INVERTERS = {
         ),
     )
 }
+# These networks are sure of most of what they say, hence the high shares. Their ages are off by years: the groups are
+# wide, and "young" is from where teenagers cannot be told from young adults.
+ESTIMATORS = {
+    e.name: e
+    for e in (
+        Estimator(
+            name="age-gender",
+            model="age-gender",
+            aligner="centerface5-look192-similarity150",
+            chip_px=138,
+            attributes={
+                "age_group": Attribute(
+                    output="age",
+                    values={"child": (0, 12), "young": (13, 29), "adult": (30, 59), "senior": (60, 80)},
+                    certain=0.9,
+                ),
+                "gender": Attribute(output="gender", values={"female": (0, 0), "male": (1, 1)}, certain=0.98),
+            },
+        ),
+    )
+}
 
 
 class Models(BaseModel):
@@ -180,6 +220,12 @@ def find_embedder(name: str, repository: Path) -> Embedder:
 def find_generator(name: str, repository: Path) -> Generator:
     """The generator of that name, shipped or brought. Raises ConfigurationError."""
     return _find(name, Generator, GENERATORS, repository)
+
+
+def find_estimators(repository: Path) -> list[Estimator]:
+    """The estimators whose models are converted, brought ones and ours; few have any. Raises ConfigurationError."""
+    rows = {**_brought(Estimator, repository), **ESTIMATORS}
+    return [row for row in rows.values() if (repository / row.model / VERSION_FOLDER / PROVENANCE).is_file()]
 
 
 DEFAULTS = {"detector": "centerface", "embedder": "dlib-resnet", "generator": "mobile-stylegan-1024"}

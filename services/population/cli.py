@@ -15,11 +15,11 @@ from deploy.local.triton import LocalTriton
 from services.anonymizer.models import choose
 from services.anonymizer.triton import Triton
 from services.arrays import read_embeddings
-from services.errors import ConversionError, IndexRefused
+from services.errors import ConfigurationError, ConversionError, IndexRefused
 from services.files import require_parent
 from services.population import demo as synthetic
 from services.population.compatibility import check_built_with
-from services.population.index import ClusterIndex, read_index
+from services.population.index import ClusterIndex, EnrolmentStore, read_index, with_enrolment
 from services.population.partition import information_loss, partition
 from services.population.sample import sampler_for
 from services.settings import settings
@@ -50,7 +50,7 @@ def demo(
     index = asyncio.run(_build(people, k, seed, algorithm, folder))
     sizes = index.crowds.sizes
     console.print(
-        f"{folder}: version {index.version}, {len(index.enrolment.identities)} people in {len(sizes)} crowds of "
+        f"{folder}: version {index.version}, {sizes.sum()} people in {len(sizes)} crowds of "
         f"{sizes.min()} to {sizes.max()} (k = {index.k}), information loss "
         f"{index.manifest['provenance']['partition']['information_loss']}",
         soft_wrap=True,
@@ -103,13 +103,15 @@ def partition_(
 def _is_current(folder: Path, people: int, k: int, seed: int, algorithm: str) -> bool:
     """Whether a valid index of that population is there, built with the models of the repository."""
     try:
-        index = read_index(folder)
+        index = with_enrolment(read_index(folder), settings())
         check_built_with(index, settings().model_repository)
-    except (IndexRefused, ConversionError):
+    except (IndexRefused, ConversionError, ConfigurationError):
         return False
     told = index.manifest["provenance"]
     models = choose(settings())
-    found = (len(index.enrolment.identities), index.k, told.get("seed"), told.get("partition", {}).get("algorithm"))
+    if index.enrolment is None:
+        return False
+    found = (int(index.crowds.sizes.sum()), index.k, told.get("seed"), told.get("partition", {}).get("algorithm"))
     made_with = (told.get("embedder"), told.get("generator"))
     return found == (people, k, seed, algorithm) and made_with == (models.embedder.name, models.generator.name)
 
@@ -131,5 +133,14 @@ async def _build(people: int, k: int, seed: int, algorithm: str, folder: Path) -
         async with Triton(server.url, timeout_s=120) as triton:
             sampled = await synthetic.sample_people(people, seed, triton, models, sampler, progress)
             return await synthetic.build_index(
-                sampled, k, algorithm, seed, triton, models, s.model_repository, folder, progress
+                sampled,
+                k,
+                algorithm,
+                seed,
+                triton,
+                models,
+                s.model_repository,
+                folder,
+                EnrolmentStore.of(s, folder.name),
+                progress,
             )

@@ -10,7 +10,7 @@ from services.anonymizer.latents import PSI
 from services.anonymizer.models import Models
 from services.anonymizer.triton import Triton
 from services.errors import PartitionError
-from services.population.index import ClusterIndex, Crowds, Enrolment, write_index
+from services.population.index import ClusterIndex, Crowds, Enrolment, EnrolmentStore, building, publish
 from services.population.partition import information_loss, partition
 from services.population.portrait import Portrait, photograph
 from services.population.sample import Sampler
@@ -81,6 +81,7 @@ async def build_index(
     models: Models,
     repository: Path,
     folder: Path,
+    store: EnrolmentStore,
     progress: Progress,
 ) -> ClusterIndex:
     """Partitions people, renders every crowd's surrogate once, and writes the cluster index.
@@ -110,7 +111,7 @@ async def build_index(
         surrogate_landmarks=np.array([p.landmarks for p in found], np.float32) / np.array(sides, np.float32),
         surrogate_embeddings=np.array([p.embedding for p in found], np.float32),
     )
-    enrolment = Enrolment(np.array(people.names), people.embeddings, labels)
+    enrolment = Enrolment.of(np.array(people.names), people.embeddings, labels)
     hashes = {name: check_model(repository, name)["model_sha256"] for name in models.online()}
     provenance = {
         "population": "synthetic",
@@ -126,4 +127,5 @@ async def build_index(
         "generator": models.generator.name,
         "models_sha256": hashes,
     }
-    return write_index(folder, crowds, enrolment, k, models.embedder.same_person, provenance)
+    with building(folder):
+        return publish(folder, crowds, enrolment, store, k, models.embedder.same_person, provenance)

@@ -25,8 +25,8 @@ JPEG = {"Content-Type": "image/jpeg"}
 def fragile(settings: Settings, index, tmp_path_factory) -> Iterator[LocalStack]:
     """Its readiness remembers nothing, and it waits for Triton for no more than 3 s."""
     work = tmp_path_factory.mktemp("fragile")
-    (work / "indexes").mkdir()
-    shutil.copytree(settings.index_path, work / "indexes" / "demo")
+    for part in ("indexes", "maps", "keys"):
+        shutil.copytree(settings.home / part, work / part, symlinks=True)
     changes = {"home": work, "triton_timeout_s": 3.0, "ready_ttl_s": 0.0, "may_relax": False}
     with LocalStack(settings.model_copy(update=changes)) as running:
         yield running
@@ -102,7 +102,7 @@ def test_sigterm_lets_a_request_finish(fragile, astronaut):
 
 def test_service_does_not_start_without_an_index(settings, tmp_path):
     nowhere = settings.model_copy(update={"index": str(tmp_path / "none")})
-    with pytest.raises(IndexRefused, match="anonfaces population demo"):
+    with pytest.raises(IndexRefused, match="anonfaces population build"):
         LocalStack(nowhere).start()
 
 
@@ -113,19 +113,19 @@ def test_port_that_is_taken_is_named_before_anything_starts(settings, stack):
 
 def test_service_process_itself_refuses_a_tampered_index(settings, index, stack, tmp_path):
     """The launcher's own check is passed by: what counts is that the service does."""
-    shutil.copytree(settings.index_path, tmp_path / "demo")
-    crowds = bytearray((tmp_path / "demo" / "crowds.npz").read_bytes())
+    shutil.copytree(settings.index_path, tmp_path / "demo", symlinks=True)
+    crowds = bytearray((tmp_path / "demo" / "current" / "crowds.npz").read_bytes())
     tampered = settings.model_copy(update={"index": f"{tmp_path}/demo"})
     service = Service(tampered, stack.triton.url, tmp_path / "run")
     crowds[len(crowds) // 2] ^= 1
-    original = Service.start.__globals__["read_index"]
-    Service.start.__globals__["read_index"] = lambda folder: index
-    (tmp_path / "demo" / "crowds.npz").write_bytes(crowds)
+    original = Service.start.__globals__["open_index"]
+    Service.start.__globals__["open_index"] = lambda settings: index
+    (tmp_path / "demo" / "current" / "crowds.npz").write_bytes(crowds)
     try:
         with pytest.raises(StackError, match="was changed"):
             service.start(timeout_s=20)
     finally:
-        Service.start.__globals__["read_index"] = original
+        Service.start.__globals__["open_index"] = original
 
 
 def test_changed_model_is_not_served(settings, tmp_path):

@@ -36,17 +36,17 @@ def render_people(rows: list[int], index, sampler, url: str) -> np.ndarray:
 
 
 def members_of(crowd: int, index) -> list[int]:
-    names = index.enrolment.identities[index.enrolment.crowd == crowd].tolist()
-    return [row for row in range(2 * len(index.enrolment.identities)) if person_name(row) in names]
+    names = index.enrolled.identities[index.enrolled.crowd == crowd].tolist()
+    return [row for row in range(2 * len(index.enrolled.identities)) if person_name(row) in names]
 
 
 def test_enrolled_people_get_the_crowd_stored_for_them(http, index, sampler, stack):
-    names = index.enrolment.identities.tolist()
+    names = index.enrolled.identities.tolist()
     rows = [row for row in range(40) if person_name(row) in names][:3]
     for row, picture in zip(rows, render_people(rows, index, sampler, stack.triton.url), strict=True):
         (face,) = http.post("/v1/inspect", content=as_bytes(picture, "PNG"), headers=PNG).json()["faces"]
         assert face["enrolled"]
-        assert face["crowd"] == index.enrolment.crowd[names.index(person_name(row))]
+        assert face["crowd"] == index.enrolled.crowd[names.index(person_name(row))]
 
 
 def test_fresh_pictures_of_enrolled_people_are_recognised(http, index, sampler, stack):
@@ -54,12 +54,12 @@ def test_fresh_pictures_of_enrolled_people_are_recognised(http, index, sampler, 
         async with Triton(stack.triton.url, timeout_s=60) as triton:
             return await fresh_pictures(4, index, sampler, triton)
 
-    names = index.enrolment.identities.tolist()
+    names = index.enrolled.identities.tolist()
     people = [row for row in range(40) if person_name(row) in names][:4]
     right = 0
     for row, picture in zip(people, asyncio.run(fresh()), strict=True):
         (face,) = http.post("/v1/inspect", content=as_bytes(picture, "PNG"), headers=PNG).json()["faces"]
-        right += face["enrolled"] and face["crowd"] == index.enrolment.crowd[names.index(person_name(row))]
+        right += face["enrolled"] and face["crowd"] == index.enrolled.crowd[names.index(person_name(row))]
     assert right >= 3  # a fresh picture may differ too much from the enrolled one; it is then a stranger's
 
 
@@ -68,7 +68,7 @@ def test_members_of_a_crowd_all_become_its_surrogate(http, index, sampler, stack
 
     Hair and background stay, so that another crowd's surrogate may happen to be as near.
     """
-    crowd = int(index.enrolment.crowd[0])
+    crowd = int(index.enrolled.crowd[0])
     rows = members_of(crowd, index)[:3]
     assert len(rows) == 3
     models = choose(settings)
@@ -100,7 +100,7 @@ def test_surrogates_rendered_twice_are_identical(index, stack):
 def test_surrogate_latent_is_the_mean_of_its_members(index, sampler, stack):
     async def latents() -> np.ndarray:
         async with Triton(stack.triton.url, timeout_s=60) as triton:
-            count = 2 * len(index.enrolment.identities)
+            count = 2 * len(index.enrolled.identities)
             seed = index.manifest["provenance"]["seed"]
             return await sampler.latents(count, seed, triton)
 

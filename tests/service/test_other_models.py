@@ -25,7 +25,7 @@ from services.anonymizer.triton import Triton
 from services.errors import ConfigurationError, IndexRefused
 from services.population.compatibility import models_for
 from services.population.demo import build_index, sample_people
-from services.population.index import ClusterIndex, read_index
+from services.population.index import ClusterIndex, EnrolmentStore, open_index
 from services.population.sample import sampler_for
 from services.settings import Settings
 from tests.conftest import as_pixels
@@ -114,7 +114,16 @@ async def _build(own: Settings, root: Path) -> ClusterIndex:
         async with Triton(server.url, timeout_s=120) as triton:
             people = await sample_people(PEOPLE, 3, triton, models, sampler, lambda *told: None)
             return await build_index(
-                people, K, "mdav", 0, triton, models, own.model_repository, own.index_path, lambda *told: None
+                people,
+                K,
+                "mdav",
+                0,
+                triton,
+                models,
+                own.model_repository,
+                own.index_path,
+                EnrolmentStore.of(own, own.index_path.name),
+                lambda *told: None,
             )
 
 
@@ -175,13 +184,13 @@ def test_generator_without_emotions_refuses_them(http, astronaut_jpeg):
 @pytest.mark.parametrize(("setting", "other"), [("embedder", "dlib-resnet"), ("generator", "mobile-stylegan-512")])
 def test_index_refuses_other_models_than_its_own(place, setting, other):
     with pytest.raises(IndexRefused, match=r"eigenfaces|expressive|lengths"):
-        models_for(read_index(place.settings.index_path), place.settings.model_copy(update={setting: other}))
+        models_for(open_index(place.settings), place.settings.model_copy(update={setting: other}))
 
 
 def test_index_of_models_that_are_not_here_is_refused(place, settings):
     elsewhere = place.settings.model_copy(update={"model_repository": settings.model_repository, "generator": None})
     with pytest.raises(ConfigurationError, match="eigenfaces"):
-        models_for(read_index(place.settings.index_path), elsewhere)
+        models_for(open_index(place.settings), elsewhere)
 
 
 def test_brought_generator_renders_through_triton_what_it_computes(place, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from services.anonymizer.models import DETECTORS, EMBEDDERS, GENERATORS, Models
-from services.population.index import Crowds, Enrolment, write_index
+from services.population.index import ClusterIndex, Crowds, Enrolment, EnrolmentStore, building, publish, versions_of
 
 # Derandomised: a red run on one machine is red on the next one too. Fixtures used under @given hold no state.
 settings.register_profile(
@@ -40,7 +40,7 @@ def make_population() -> Callable[..., Population]:
             surrogate_landmarks=rng.uniform(0.3, 0.7, size=(len(sizes), 5, 2)).astype(np.float32),
             surrogate_embeddings=rng.normal(size=(len(sizes), dims)).astype(np.float32),
         )
-        return crowds, Enrolment(np.array([f"person-{i}" for i in range(len(crowd))]), embeddings, crowd)
+        return crowds, Enrolment.of(np.array([f"person-{i}" for i in range(len(crowd))]), embeddings, crowd)
 
     return make
 
@@ -59,14 +59,36 @@ PROVENANCE = {
 }
 
 
+def store_beside(folder: Path) -> EnrolmentStore:
+    """Where tests keep the maps of an index."""
+    return EnrolmentStore(folder.parent / f"maps-{folder.name}", folder.parent / f"{folder.name}.key")
+
+
+def write_index(
+    folder: Path, crowds: Crowds, enrolment: Enrolment, k: int = 3, provenance: dict | None = None
+) -> ClusterIndex:
+    """A first version of an index, as `build` publishes one."""
+    with building(folder):
+        return publish(folder, crowds, enrolment, store_beside(folder), k, 0.5, provenance or {})
+
+
 @pytest.fixture(scope="session")
 def pristine(make_population, tmp_path_factory) -> Path:
-    """An index of three crowds of 3, 3 and 4; tests copy it."""
+    """The folder of an index of three crowds of 3, 3 and 4; tests copy what is around it."""
     folder = tmp_path_factory.mktemp("pristine") / "town"
-    write_index(folder, *make_population(3, 3, 4), k=3, same_person=0.5, provenance=PROVENANCE)
+    write_index(folder, *make_population(3, 3, 4), provenance=PROVENANCE)
     return folder
 
 
 @pytest.fixture
-def folder(pristine, tmp_path) -> Path:
-    return Path(shutil.copytree(pristine, tmp_path / "town"))
+def town(pristine, tmp_path) -> Path:
+    """A copy of that index, with its maps and its key beside it."""
+    shutil.copytree(pristine.parent, tmp_path, dirs_exist_ok=True, symlinks=True)
+    return tmp_path / "town"
+
+
+@pytest.fixture
+def folder(town) -> Path:
+    """The folder of its only version."""
+    (version,) = versions_of(town)
+    return version

@@ -12,21 +12,16 @@ import pytest
 
 from services import files
 from services.errors import IndexRefused
-from services.population import index as index_module
 from services.population.index import (
     CROWDS,
-    ENROLMENT,
     MANIFEST,
     Crowds,
     Enrolment,
     calibrate_threshold,
     read_index,
-    write_index,
 )
-from tests.unit.conftest import PROVENANCE
-
-FILES = (MANIFEST, CROWDS, ENROLMENT)
-
+from services.population.index import version as version_module
+from tests.unit.conftest import PROVENANCE, store_beside, write_index
 
 # --- written ----------------------------------------------------------------------------------------------------
 
@@ -34,46 +29,38 @@ FILES = (MANIFEST, CROWDS, ENROLMENT)
 @pytest.mark.parametrize("part", ["crowds", "enrolment"])
 def test_what_is_written_is_read_back(make_population, tmp_path, part):
     written = dict(zip(("crowds", "enrolment"), make_population(3, 4), strict=True))
-    write_index(tmp_path / "town", *written.values(), k=3, same_person=0.5, provenance=PROVENANCE)
-    found = getattr(read_index(tmp_path / "town"), part)
+    folder = tmp_path / "town"
+    version = write_index(folder, *written.values()).version
+    found = {"crowds": read_index(folder).crowds, "enrolment": store_beside(folder).read(version)}[part]
     for name, values in vars(written[part]).items():
         np.testing.assert_array_equal(getattr(found, name), values)
 
 
 def test_manifest_says_what_the_index_is(pristine):
     manifest = read_index(pristine).manifest
-    told = {key: manifest[key] for key in ("name", "k", "crowds", "identities", "sizes", "provenance")}
+    told = {key: manifest[key] for key in ("name", "k", "crowds", "people", "sizes", "provenance")}
     sizes = [3, 3, 4]
-    assert told == {"name": "town", "k": 3, "crowds": 3, "identities": 10, "sizes": sizes, "provenance": PROVENANCE}
+    assert told == {"name": "town", "k": 3, "crowds": 3, "people": 10, "sizes": sizes, "provenance": PROVENANCE}
 
 
-def test_earlier_index_is_replaced(folder, make_population):
-    write_index(folder, *make_population(5, 6), k=5, same_person=0.5, provenance={})
-    assert read_index(folder).k == 5
-    assert sorted(path.name for path in folder.parent.iterdir()) == ["town"]
-
-
-def test_enrolment_is_readable_by_its_owner_only(folder):
-    write_index(folder, *_arrays(folder), k=3, same_person=0.5, provenance={})
-    assert stat.S_IMODE((folder / ENROLMENT).stat().st_mode) == 0o600
-
-
-def _arrays(folder: Path) -> tuple[Crowds, Enrolment]:
-    found = read_index(folder)
-    return found.crowds, found.enrolment
+def test_map_and_key_are_readable_by_their_owner_only(town):
+    store = store_beside(town)
+    for path in (*store.folder.iterdir(), store.key_file):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(store.folder.stat().st_mode) == 0o700
 
 
 def test_version_depends_on_content_only(make_population, tmp_path, monkeypatch):
     """Built twice, at different times and places, an index has the same version."""
-    first = write_index(tmp_path / "one", *make_population(3, 3), k=3, same_person=0.5, provenance=PROVENANCE)
+    first = write_index(tmp_path / "one" / "town", *make_population(3, 3), provenance=PROVENANCE)
 
-    class Later(index_module.datetime):
+    class Later(version_module.datetime):
         @classmethod
         def now(cls, tz=None):
             return super().now(tz).replace(year=2099)
 
-    monkeypatch.setattr(index_module, "datetime", Later)
-    second = write_index(tmp_path / "two", *make_population(3, 3), k=3, same_person=0.5, provenance=PROVENANCE)
+    monkeypatch.setattr(version_module, "datetime", Later)
+    second = write_index(tmp_path / "two" / "town", *make_population(3, 3), provenance=PROVENANCE)
     assert second.manifest["created"].startswith("2099")
     assert first.version == second.version
 
@@ -81,28 +68,28 @@ def test_version_depends_on_content_only(make_population, tmp_path, monkeypatch)
 @pytest.mark.parametrize("change", ["k", "provenance", "people"])
 def test_version_changes_with_content(make_population, tmp_path, change):
     provenance = {"seed": 1} if change == "provenance" else {}
-    arguments = {"k": 2 if change == "k" else 3, "same_person": 0.5, "provenance": provenance}
-    base = write_index(tmp_path / "one", *make_population(3, 3), k=3, same_person=0.5, provenance={})
-    other = write_index(tmp_path / "two", *make_population(3, 3, seed=change == "people"), **arguments)
+    arguments = {"k": 2 if change == "k" else 3, "provenance": provenance}
+    base = write_index(tmp_path / "one" / "town", *make_population(3, 3))
+    other = write_index(tmp_path / "two" / "town", *make_population(3, 3, seed=change == "people"), **arguments)
     assert base.version != other.version
 
 
 def test_published_crowds_hold_the_arrays_of_crowds_only(pristine):
-    with np.load(pristine / CROWDS) as archive:
+    with np.load(pristine / "current" / CROWDS) as archive:
         assert set(archive.files) == set(Crowds.__dataclass_fields__)
 
 
 def test_no_enrolled_vector_is_in_the_published_crowds(pristine):
-    with zipfile.ZipFile(pristine / CROWDS) as archive:
+    with zipfile.ZipFile(pristine / "current" / CROWDS) as archive:
         published = b"".join(archive.read(name) for name in archive.namelist())
-    embeddings = read_index(pristine).enrolment.embeddings
+    embeddings = store_beside(pristine).read(read_index(pristine).version).embeddings
     assert all(row.tobytes() not in published for row in embeddings)
     assert all(row[:2].tobytes() not in published for row in embeddings)
 
 
 def test_no_name_is_in_the_published_files(pristine):
     for name in (CROWDS, MANIFEST):
-        assert b"person-" not in (pristine / name).read_bytes()
+        assert b"person-" not in (pristine / "current" / name).read_bytes()
 
 
 # --- refused at writing -----------------------------------------------------------------------------------------
@@ -110,7 +97,7 @@ def test_no_name_is_in_the_published_files(pristine):
 
 def refused(crowds: Crowds, enrolment: Enrolment, k: int, folder: Path, says: str) -> None:
     with pytest.raises(IndexRefused, match=says):
-        write_index(folder, crowds, enrolment, k, 0.5, {})
+        write_index(folder, crowds, enrolment, k)
     assert not folder.exists()
 
 
@@ -145,7 +132,7 @@ def test_sizes_that_are_not_those_of_the_people_are_refused(make_population, tmp
 def test_empty_index_is_refused(make_population, tmp_path):
     crowds, enrolment = make_population(3)
     empty = Crowds(**{name: values[:0] for name, values in vars(crowds).items()})
-    refused(empty, Enrolment(*(v[:0] for v in vars(enrolment).values())), 2, tmp_path / "town", "no crowds")
+    refused(empty, enrolment.without(enrolment.identities.tolist(), b""), 2, tmp_path / "town", "no crowds")
 
 
 @pytest.mark.parametrize("name", ["centroids", "surrogate_latents", "surrogate_landmarks", "surrogate_embeddings"])
@@ -174,23 +161,30 @@ def full_disk(*_: object) -> None:
     raise OSError(errno.ENOSPC, "no space left on device")
 
 
-@pytest.mark.parametrize("call", ["fsync", "rename"])
-def test_failed_write_leaves_nothing(make_population, tmp_path, monkeypatch, call):
-    monkeypatch.setattr(*((files.os, "fsync") if call == "fsync" else (Path, "rename")), full_disk)
+@pytest.mark.parametrize(
+    ("module", "call"), [(files.os, "fsync"), (Path, "rename"), (Path, "replace"), (Path, "symlink_to")]
+)
+def test_failed_write_leaves_nothing_but_the_key(make_population, tmp_path, monkeypatch, module, call):
+    monkeypatch.setattr(module, call, full_disk)
     with pytest.raises(OSError, match="no space"):
-        write_index(tmp_path / "town", *make_population(3, 3), k=3, same_person=0.5, provenance={})
-    assert list(tmp_path.iterdir()) == []
+        write_index(tmp_path / "town", *make_population(3, 3))
+    left = [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")]
+    assert set(left) <= {"maps-town", "town.key"}
 
 
-@pytest.mark.parametrize("call", ["fsync", "rename"])
-def test_failed_write_keeps_the_earlier_index(folder, make_population, monkeypatch, call):
-    before = read_index(folder).version
+@pytest.mark.parametrize(
+    ("module", "call"), [(files.os, "fsync"), (Path, "rename"), (Path, "replace"), (Path, "symlink_to")]
+)
+def test_failed_write_keeps_the_earlier_index(town, make_population, monkeypatch, module, call):
+    before = read_index(town).version
+    entries = sorted(path.name for path in town.parent.rglob("*"))
     with monkeypatch.context() as patch:
-        patch.setattr(*((files.os, "fsync") if call == "fsync" else (Path, "rename")), full_disk)
+        patch.setattr(module, call, full_disk)
         with pytest.raises(OSError, match="no space"):
-            write_index(folder, *make_population(5, 5), k=5, same_person=0.5, provenance={})
-    assert read_index(folder).version == before
-    assert sorted(path.name for path in folder.parent.iterdir()) == ["town"]
+            write_index(town, *make_population(5, 5), k=5)
+    assert read_index(town).version == before
+    assert store_beside(town).read(before).identities.size == 10
+    assert sorted(path.name for path in town.parent.rglob("*")) == entries
 
 
 # --- identity threshold -----------------------------------------------------------------------------------------
@@ -214,14 +208,31 @@ def test_threshold_of_people_who_cannot_be_told_apart_is_zero():
 
 def test_archives_hold_no_time_of_writing(pristine):
     """Otherwise the version would change with the clock."""
-    with zipfile.ZipFile(io.BytesIO((pristine / CROWDS).read_bytes())) as archive:
+    with zipfile.ZipFile(io.BytesIO((pristine / "current" / CROWDS).read_bytes())) as archive:
         assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
 
 
-def test_identities_with_one_and_the_same_embedding_are_refused_and_nothing_is_lost(folder, make_population):
+def test_identities_with_one_and_the_same_embedding_are_refused_and_nothing_is_lost(town, make_population):
     crowds, enrolment = make_population(5, 5)
     enrolment.embeddings[1] = enrolment.embeddings[0]
-    before = read_index(folder).version
+    before = read_index(town).version
     with pytest.raises(IndexRefused, match="one person"):
-        write_index(folder, crowds, enrolment, 5, 0.5, PROVENANCE)
-    assert read_index(folder).version == before
+        write_index(town, crowds, enrolment, 5)
+    assert read_index(town).version == before
+
+
+def test_names_of_one_person_may_share_an_embedding(town, make_population):
+    """They count once, so the crowds are of five and four people."""
+    crowds, enrolment = make_population(5, 5)
+    enrolment.embeddings[6] = enrolment.embeddings[5]
+    enrolment.person[6] = enrolment.person[5]
+    with pytest.raises(IndexRefused, match="crowd 1 holds 4 distinct identities, below k = 5"):
+        write_index(town, crowds, enrolment, 5)
+    index = write_index(town, replace(crowds, sizes=np.array([5, 4])), enrolment, 4)
+    assert index.crowds.sizes.tolist() == [5, 4]
+
+
+def test_person_in_two_crowds_is_refused(make_population, tmp_path):
+    crowds, enrolment = make_population(4, 4)
+    enrolment.person[7] = enrolment.person[0]
+    refused(crowds, enrolment, 3, tmp_path / "town", "a person is in two crowds")

@@ -1,0 +1,1 @@
+"""population -> the next version of its cluster index."""

@@ -1,0 +1,53 @@
+"""What an operator chooses of a build, where it goes, and what comes of it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from services.anonymizer.models import Models
+from services.population.build.growth import Plan
+from services.population.constraints import Constraints
+from services.population.index import ClusterIndex, EnrolmentStore
+from services.population.index.diff import Difference
+from services.population.surrogates import RiskOptions
+
+Duplicates = Literal["count-once", "ignore", "refuse"]
+DUPLICATE = 0.7  # two identities nearer than this share of the embedder's `same_person` are likely one
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What an operator chooses."""
+
+    k: int
+    algorithm: str = "swap"
+    effort: str = "default"
+    seed: int = 0
+    constraints: Constraints = field(default_factory=Constraints)
+    surrogates: Literal["mean", "random", "risk"] = "mean"
+    risk: RiskOptions | None = None
+    duplicates: Duplicates = "count-once"
+    duplicate_threshold: float | None = None  # None: DUPLICATE of the embedder's
+    new_epoch: bool = False
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an index and its maps are, and the models it is made with."""
+
+    folder: Path
+    store: EnrolmentStore
+    repository: Path
+    models: Models
+
+
+@dataclass(frozen=True)
+class Built:
+    """What came of a build."""
+
+    index: ClusterIndex
+    plan: Plan
+    duplicates: int  # pairs of identities that are likely one person
+    difference: Difference | None  # to the version before
+    surrogates: dict[str, Any]  # how the new crowds' surrogates do, see surrogates/report.py
+    constraints: dict[str, Any]  # what the constraints cost

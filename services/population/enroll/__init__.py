@@ -1,0 +1,1 @@
+"""Photos of people, or arrays -> a population: one row a photo in Parquet files."""
