@@ -13,7 +13,12 @@ from services.errors import ConversionError
 from services.provenance import PROVENANCE, VERSION_FOLDER
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-SHIPPED = {model for row in RECIPES.values() for model in row.models} | {*GENERATORS, *EMBEDDERS, *INVERTERS, *ESTIMATORS}
+SHIPPED = {model for row in RECIPES.values() for model in row.models} | {
+    *GENERATORS,
+    *EMBEDDERS,
+    *INVERTERS,
+    *ESTIMATORS,
+}
 
 
 def require_name(name: str, kind: str, repository: Path) -> None:

@@ -7,12 +7,13 @@ import pytest
 from tritonclient.grpc import model_config_pb2 as triton
 
 from conversion.triton_config import GPU_CONFIG, gpu_config_of, parse
-from services.anonymizer.models import DETECTORS, EMBEDDERS, GENERATORS
+from services.anonymizer.models import DETECTORS, EMBEDDERS, ESTIMATORS, GENERATORS
 from services.settings import ROOT
 
 REPOSITORY = ROOT / "model_repository"
 SHIPPED = {model for d in DETECTORS.values() for model in d.models.values()}
 SHIPPED |= {e.model for e in EMBEDDERS.values()}
+SHIPPED |= {e.model for e in ESTIMATORS.values()}
 SHIPPED |= {model for g in GENERATORS.values() for model in (g.model, g.mapping) if model}
 # a user's own models may lie beside the committed ones
 FOLDERS = sorted(path.parent for path in REPOSITORY.glob("[!.]*/config.pbtxt") if path.parent.name in SHIPPED)
@@ -177,7 +178,8 @@ ACCEPTED = {
 def test_tensorrt_is_asked_for_what_the_backend_accepts(folder):
     told = tensorrt_of(folder)
     assert set(told) <= ACCEPTED
-    assert told["precision_mode"] == "FP16"
+    asked = config_of(folder).parameters["gpu_precision"].string_value
+    assert told["precision_mode"] == (asked or "fp16").upper()
     assert told["trt_engine_cache_enable"] == "1"
 
 
