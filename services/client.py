@@ -26,7 +26,8 @@ CONNECT_S = 5.0
 REQUIRE_S = 10.0
 ANSWER_S = 90.0  # the service ends a photo after 60 s by itself, and says so
 RETRIED = {429, 503}
-COUNTS = ("Faces", "Enrolled", "Strangers", "Masked", "K")
+COUNTS = ("Faces", "Enrolled", "Strangers", "Masked")
+NEAREST_ONLY = "nearest-only"
 
 _BY_CODE: dict[str, type[AnonFacesError]] = {
     kind.code: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, AnonFacesError)
@@ -51,8 +52,9 @@ class Result:
     enrolled: int
     strangers: int
     masked: int
-    k: int  # holds for enrolled people
+    k: int | None  # holds for enrolled people; None: nobody could be recognised
     index_version: str
+    resolution: str = "enrolled-first"  # or NEAREST_ONLY, where the service has no enrolment map: all are strangers
 
 
 class Client:
@@ -104,11 +106,13 @@ class Client:
         try:
             if media_type not in MEDIA_TYPES.values() or not response.content:
                 raise ValueError(media_type)
-            faces, enrolled, strangers, masked, k = (int(headers[f"X-AnonFACES-{name}"]) for name in COUNTS)
+            faces, enrolled, strangers, masked = (int(headers[f"X-AnonFACES-{name}"]) for name in COUNTS)
             version = headers["X-AnonFACES-Index-Version"]
+            resolution = headers.get("X-AnonFACES-Resolution", Result.resolution)  # earlier services knew one only
+            k = None if resolution == NEAREST_ONLY else int(headers["X-AnonFACES-K"])
         except (KeyError, ValueError):
             raise AnonFacesError(f"{self.url} answered with something that is not an anonymized photo") from None
-        return Result(response.content, media_type, faces, enrolled, strangers, masked, k, version)
+        return Result(response.content, media_type, faces, enrolled, strangers, masked, k, version, resolution)
 
     def inspect(self, data: bytes) -> dict[str, Any]:
         """What `anonymize` sees in a photo, as the service describes it. Raises as `anonymize` does."""

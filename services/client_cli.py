@@ -230,9 +230,16 @@ def _report(tally: Tally) -> None:
     lines = [f"photos done {len(tally.done)}, failed {len(tally.failed)}, skipped {tally.skipped}"]
     lines += [f"not sent {tally.not_sent}"] if tally.not_sent else []
     lines += [f"faces {sum(count.values())}: " + ", ".join(f"{name} {number}" for name, number in count.items())]
-    lines += [f"k {k}, index {plain(name)}" for k, name in sorted({(r.k, r.index_version) for r in tally.done})]
+    lines += sorted({_served_by(done) for done in tally.done})
     lines += ["k holds for enrolled people; a stranger got the nearest crowd's face"] if count["strangers"] else []
     out_console.print(Text("\n".join(lines)), soft_wrap=True)
+
+
+def _served_by(done: Result) -> str:
+    """The index that a photo was resolved by, and what that is worth."""
+    if done.k is None:
+        return f"index {plain(done.index_version)} without its enrolment map: nobody was recognised, no k is claimed"
+    return f"k {done.k}, index {plain(done.index_version)}"
 
 
 def _refuse(message: str) -> NoReturn:

@@ -19,7 +19,6 @@ from services import metrics
 from services.anonymizer.decode import ACCEPTED, PhotoFormat
 from services.anonymizer.encode import MEDIA_TYPES
 from services.anonymizer.pipeline import Options, Pipeline, Seen
-from services.anonymizer.readiness import Readiness
 from services.errors import (
     AnonFacesError,
     BadRequest,
@@ -39,9 +38,10 @@ class Serving(Protocol):
     """What the interface needs of the running service."""
 
     settings: Settings
-    pipeline: Pipeline
-    readiness: Readiness
     slots: asyncio.Semaphore
+
+    @property
+    def pipeline(self) -> Pipeline: ...
 
 
 def _serving() -> Serving:
@@ -101,8 +101,14 @@ async def _read_form(request: Request, limit: int) -> bytes:
         await form.close()
 
 
-async def _work(service: Serving, endpoint: str, request: Request, photo: Callable[[bytes], Awaitable[T]]) -> T:
-    """Reads one photo and works on it, within its time; a slot is held while it is worked on, not while it uploads."""
+async def _work(
+    service: Serving, endpoint: str, request: Request, photo: Callable[[Pipeline, bytes], Awaitable[T]]
+) -> tuple[Pipeline, T]:
+    """Reads one photo and works on it, within its time; a slot is held while it is worked on, not while it uploads.
+
+    Returns:
+        The pipeline that the photo went through, of one version of the index, and what came of it.
+    """
     outcome = "internal"
     try:
         async with asyncio.timeout(service.settings.request_timeout_s):
@@ -110,12 +116,13 @@ async def _work(service: Serving, endpoint: str, request: Request, photo: Callab
             async with service.slots:
                 metrics.PHOTOS_IN_WORK.inc()
                 try:
-                    await service.readiness.admit()
-                    result = await photo(data)
+                    pipeline = service.pipeline  # kept to the end, whichever version is served by then
+                    await pipeline.readiness.admit()
+                    result = await photo(pipeline, data)
                 finally:
                     metrics.PHOTOS_IN_WORK.dec()
         outcome = "ok"
-        return result
+        return pipeline, result
     except TimeoutError:
         outcome = DeadlineExceeded.code
         limit = service.settings.request_timeout_s
@@ -123,7 +130,7 @@ async def _work(service: Serving, endpoint: str, request: Request, photo: Callab
     except AnonFacesError as error:
         outcome = error.code
         if isinstance(error, ModelServerUnavailable | DeadlineExceeded):
-            service.readiness.doubted()
+            service.pipeline.readiness.doubted()
         raise
     except (asyncio.CancelledError, ClientDisconnect):
         outcome = "cancelled"
@@ -147,9 +154,15 @@ def _allowed(service: Serving, name: str, asked: T | None, laxest_first: tuple[T
     )
 
 
-def _index_headers(service: Serving) -> dict[str, str]:
-    index = service.pipeline.index
-    return {"X-AnonFACES-K": str(index.k), "X-AnonFACES-Index-Version": index.version, "Cache-Control": "no-store"}
+def _index_headers(pipeline: Pipeline) -> dict[str, str]:
+    """What served, and how. Where nobody can be recognised there is no k: a number there would be read as a claim."""
+    index, resolution = pipeline.index, pipeline.look_up.resolution
+    return {
+        "X-AnonFACES-Resolution": resolution,
+        "X-AnonFACES-Index-Version": index.version,
+        "Cache-Control": "no-store",
+        **({"X-AnonFACES-K": str(index.k)} if resolution == "enrolled-first" else {}),
+    }
 
 
 @api.post(
@@ -168,7 +181,10 @@ async def anonymize(
 ) -> Response:
     """Returns the photo with every face replaced by the surrogate of a crowd of at least k people.
 
-    Headers count the faces: `X-AnonFACES-Faces` = `-Enrolled` + `-Strangers` + `-Masked`. k holds for enrolled people.
+    Headers count the faces: `X-AnonFACES-Faces` = `-Enrolled` + `-Strangers` + `-Masked`. `X-AnonFACES-Resolution` is
+    `enrolled-first` where enrolled people are recognised: `X-AnonFACES-K` then holds for the faces that `-Enrolled`
+    counts, and for no others. It is `nearest-only` where the enrolment map is not loaded: every face is then a
+    stranger's, by policy as well, and no k is claimed.
     """
 
     options = Options(
@@ -177,7 +193,7 @@ async def anonymize(
         stranger=_allowed(service, "stranger", stranger, ("assign", "mask", "refuse")),
         chosen={} if emotion is None else {"emotion": emotion},
     )
-    done = await _work(service, "anonymize", request, lambda data: service.pipeline.anonymise(data, options))
+    pipeline, done = await _work(service, "anonymize", request, lambda by, data: by.anonymise(data, options))
     counts = {
         "X-AnonFACES-Faces": str(len(done.faces)),
         "X-AnonFACES-Enrolled": str(done.count("enrolled")),
@@ -185,7 +201,7 @@ async def anonymize(
         "X-AnonFACES-Masked": str(done.count("masked")),
         **({} if emotion is None else {"X-AnonFACES-Emotion": emotion}),  # what was not a function of the crowd alone
     }
-    return Response(done.data, media_type=MEDIA_TYPES[done.format], headers={**counts, **_index_headers(service)})
+    return Response(done.data, media_type=MEDIA_TYPES[done.format], headers={**counts, **_index_headers(pipeline)})
 
 
 @api.post(
@@ -193,18 +209,23 @@ async def anonymize(
     openapi_extra={"requestBody": {"required": True, "content": {media: {} for media in MEDIA_TYPES.values()}}},
 )
 async def inspect(request: Request, service: Service) -> JSONResponse:
-    """What `anonymize` sees in a photo: boxes, landmarks, scores, crowds and distances; no embedding, no identity."""
+    """What `anonymize` sees in a photo: boxes, landmarks, scores, crowds and distances; no embedding, no identity.
 
-    photo, faces = await _work(service, "inspect", request, service.pipeline.inspect)
-    index = service.pipeline.index
+    `k` holds for the faces whose `enrolled` is true. `enrolled` and `k` are null where the enrolment map is not loaded
+    (`resolution` is then `nearest-only`): nobody can be recognised, and no k is claimed.
+    """
+
+    pipeline, (photo, faces) = await _work(service, "inspect", request, lambda by, data: by.inspect(data))
+    index, resolution = pipeline.index, pipeline.look_up.resolution
     body = {
         "width": photo.width,
         "height": photo.height,
-        "k": index.k,
+        "k": index.k if resolution == "enrolled-first" else None,
         "index_version": index.version,
+        "resolution": resolution,
         "faces": [_describe(seen) for seen in faces],
     }
-    return JSONResponse(body, headers=_index_headers(service))
+    return JSONResponse(body, headers=_index_headers(pipeline))
 
 
 def _describe(seen: Seen) -> dict[str, Any]:

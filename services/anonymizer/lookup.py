@@ -1,10 +1,15 @@
-"""embedding -> crowd: enrolled people first, by their stored crowd; strangers by the nearest centroid."""
+"""embedding -> crowd: enrolled people first, by their stored crowd; everybody else by the nearest centroid."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
+from services.anonymizer.search import NOBODY, WithinSearch, search_centroids, squared_distances
 from services.population.index import ClusterIndex
+
+Resolution = Literal["enrolled-first", "nearest-only"]
+QUICK = 1 << 20  # numbers compared within a millisecond or two
 
 
 @dataclass(frozen=True)
@@ -12,37 +17,56 @@ class Assignment:
     """The crowd that a face is given."""
 
     crowd: int
-    enrolled: bool  # False: a stranger, for whom no k is claimed
+    enrolled: bool | None  # False: a stranger; None: nobody can be recognised here. No k is claimed for either
     distance: float  # of the embedding to the crowd's centroid; never to an enrolled vector, which it would give away
     crowd_size: int  # distinct identities
 
 
-def _squared_distances(queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
-    """float64 [q, g]."""
-    queries, gallery = queries.astype(np.float64), gallery.astype(np.float64)
-    cross = queries @ gallery.T
-    return np.maximum((queries**2).sum(axis=1)[:, None] + (gallery**2).sum(axis=1) - 2 * cross, 0)
-
-
-def look_up(embeddings: np.ndarray, index: ClusterIndex, threshold: float) -> list[Assignment]:
-    """Finds each face's crowd.
+class LookUp:
+    """Finds crowds in one version of an index. Threads may share it; making it takes seconds if the index is large.
 
     The nearest centroid is often not a member's own crowd, and would let a face stand for fewer than k people; so an
-    enrolled person is recognised first and gets the crowd stored for them in this version of the index.
+    enrolled person is recognised first and gets the crowd stored for them in this version of the index. Without the
+    enrolment nobody is recognised, and the nearest centroid serves.
 
     Args:
-        embeddings: float32 [n, d].
         threshold: a face at most this far from the nearest enrolled vector is that person.
     """
-    if len(embeddings) == 0:
-        return []
-    to_people = _squared_distances(embeddings, index.enrolment.embeddings)
-    to_crowds = _squared_distances(embeddings, index.crowds.centroids)
-    assignments = []
-    for people, crowds in zip(to_people, to_crowds, strict=True):
-        person = int(people.argmin()) if len(people) else -1
-        enrolled = person >= 0 and people[person] <= threshold**2
-        crowd = int(index.enrolment.crowd[person]) if enrolled else int(crowds.argmin())
-        distance = float(np.sqrt(crowds[crowd]))
-        assignments.append(Assignment(crowd, bool(enrolled), distance, int(index.crowds.sizes[crowd])))
-    return assignments
+
+    def __init__(self, index: ClusterIndex, threshold: float):
+        self._crowds, enrolment = index.crowds, index.enrolment
+        self._people = None if enrolment is None else WithinSearch(enrolment.embeddings, threshold)
+        stored = np.empty(0, np.int64) if enrolment is None else enrolment.crowd
+        self._stored = np.append(stored, NOBODY)  # whose row NOBODY is, the last
+        self._centroids = search_centroids(index.crowds.centroids)
+
+    @property
+    def resolution(self) -> Resolution:
+        """How a photo is resolved: to enrolled people first, or to the nearest centroid only."""
+        return "nearest-only" if self._people is None else "enrolled-first"
+
+    def is_quick(self, faces: int) -> bool:
+        """Does looking up this many faces take no longer than handing them to a thread would?"""
+        rows = len(self._crowds) + len(self._stored)
+        return faces * rows * self._crowds.centroids.shape[1] <= QUICK
+
+    def __call__(self, embeddings: np.ndarray) -> list[Assignment]:
+        """Each face's crowd, in their order.
+
+        Args:
+            embeddings: float32 [n, d].
+        """
+        if len(embeddings) == 0:
+            return []
+        people = np.full(len(embeddings), NOBODY) if self._people is None else self._people.nearest(embeddings)
+        crowds, strangers = self._stored[people], people == NOBODY
+        if strangers.any():
+            crowds[strangers] = self._centroids.nearest(embeddings[strangers])
+        enrolled = [None if self._people is None else not stranger for stranger in strangers.tolist()]
+        return [
+            Assignment(crowd, known, self._distance(embedding, crowd), int(self._crowds.sizes[crowd]))
+            for embedding, crowd, known in zip(embeddings, crowds.tolist(), enrolled, strict=True)
+        ]
+
+    def _distance(self, embedding: np.ndarray, crowd: int) -> float:
+        return float(np.sqrt(squared_distances(embedding, self._crowds.centroids[crowd][None])[0]))

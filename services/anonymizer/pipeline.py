@@ -17,8 +17,9 @@ from services.anonymizer.detect import Face, detect
 from services.anonymizer.embed import embed
 from services.anonymizer.encode import encode
 from services.anonymizer.latents import check_chosen
-from services.anonymizer.lookup import Assignment, look_up
+from services.anonymizer.lookup import Assignment, LookUp
 from services.anonymizer.models import Models
+from services.anonymizer.readiness import Readiness, check_models
 from services.anonymizer.synthesise import Surrogates
 from services.anonymizer.triton import Triton
 from services.errors import NoFaceFound, StrangerRefused, TooManyFaces
@@ -56,7 +57,10 @@ class Anonymised:
     faces: list[Seen]
 
     def count(self, what: str) -> int:
-        """How many faces became `enrolled`, `stranger` (both replaced), or `masked`."""
+        """How many faces became `enrolled`, `stranger` (both replaced), or `masked`.
+
+        Where nobody can be recognised, a face counts as a stranger: no k is claimed for it.
+        """
         return Counter(_outcome(seen) for seen in self.faces)[what]
 
 
@@ -76,11 +80,15 @@ def _stage(name: str) -> Iterator[None]:
 
 
 class Pipeline:
-    """One photo through, for one cluster index and one set of models. All failures are raised, never passed over."""
+    """One photo through, for one version of an index and one set of models. All failures are raised, never passed over.
+
+    Making one takes seconds if the index is large.
+    """
 
     def __init__(self, settings: Settings, models: Models, index: ClusterIndex, triton: Triton):
         self.settings, self.models, self.index, self.triton = settings, models, index, triton
-        self.threshold = settings.identity_threshold or index.identity_threshold
+        self.look_up = LookUp(index, settings.identity_threshold or index.identity_threshold)
+        self.readiness = Readiness(lambda: check_models(index, models, triton), settings.ready_ttl_s)
         self.surrogates = Surrogates(index.crowds, triton, models.generator, settings.surrogate_cache_bytes)
 
     async def anonymise(self, data: bytes, options: Options) -> Anonymised:
@@ -140,14 +148,19 @@ class Pipeline:
             landmarks = np.array([face.landmarks for face in fit]).reshape(-1, 5, 2)
             embeddings = await embed(photo.pixels, landmarks, self.triton, self.models.embedder)
         with _stage("look_up"):
-            assignments = iter(look_up(embeddings, self.index, self.threshold))
+            assignments = iter(await self._look_up(embeddings))
         seen = []
         for face, reason in zip(faces, reasons, strict=True):
             assignment = next(assignments) if reason is None else None
-            if assignment and not assignment.enrolled:
-                reason = self._stranger(options)
+            if assignment is not None:
+                reason = self._masked(assignment, options)
             seen.append(Seen(face, assignment, reason))
         return seen
+
+    async def _look_up(self, embeddings: np.ndarray) -> list[Assignment]:
+        if self.look_up.is_quick(len(embeddings)):
+            return self.look_up(embeddings)
+        return await asyncio.to_thread(self.look_up, embeddings)
 
     def _unfit(self, face: Face) -> str | None:
         """Why a face cannot be replaced; None if it can."""
@@ -159,8 +172,14 @@ class Pipeline:
             return "turned_away"
         return None
 
-    def _stranger(self, options: Options) -> str | None:
+    def _masked(self, assignment: Assignment, options: Options) -> str | None:
+        """Why a face that could be replaced is masked; None if it is not. Who cannot be recognised is a stranger."""
         policy = options.stranger or self.settings.stranger
-        if policy == "refuse":
-            raise StrangerRefused("a face belongs to nobody enrolled; the policy is to refuse such photos")
-        return "stranger" if policy == "mask" else None
+        if assignment.enrolled or policy == "assign":
+            return None
+        if policy == "mask":
+            return "stranger"
+        why = "a face belongs to nobody enrolled"
+        if self.look_up.resolution == "nearest-only":
+            why = "the enrolment map is not loaded, so that every face counts as a stranger's"
+        raise StrangerRefused(f"{why}; the policy is to refuse such photos")

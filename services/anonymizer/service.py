@@ -10,14 +10,11 @@ from typing import NoReturn
 import bentoml
 import cv2
 
-from services import metrics
 from services.anonymizer.http import OnlyPublicPaths, api
 from services.anonymizer.pipeline import Pipeline
-from services.anonymizer.readiness import Readiness, check_models
+from services.anonymizer.reload import Reloader
 from services.anonymizer.triton import Triton
 from services.errors import AnonFacesError
-from services.population.compatibility import models_for
-from services.population.index import read_index
 from services.settings import settings
 
 log = logging.getLogger("anonfaces")
@@ -42,33 +39,36 @@ def _refuse_to_start(reason: AnonFacesError) -> NoReturn:
 )
 @bentoml.asgi_app(api, path="/v1")
 class Anonymizer:
-    """Loads the cluster index, connects to Triton, and serves the pipeline of `pipeline.py`."""
+    """Connects to Triton, loads the cluster index and each new version of it, and serves the pipeline made of it."""
 
     @bentoml.on_startup
     async def start(self) -> None:
         cv2.setNumThreads(1)  # photos run side by side; one photo must not take every core
         self.settings = settings()
+        self.triton = Triton(self.settings.triton_url, self.settings.triton_timeout_s)
         try:
-            index = read_index(self.settings.index_path)
-            models = models_for(index, self.settings)
+            self.reloader = await Reloader.start(self.settings, self.triton)
         except AnonFacesError as reason:
             _refuse_to_start(reason)
-        self.triton = Triton(self.settings.triton_url, self.settings.triton_timeout_s)
-        self.pipeline = Pipeline(self.settings, models, index, self.triton)
         self.slots = asyncio.Semaphore(self.settings.max_concurrency)
-        self.readiness = Readiness(lambda: check_models(index, models, self.triton), self.settings.ready_ttl_s)
-        metrics.INDEX_K.set(index.k)
-        metrics.INDEX_CROWDS.set(len(index.crowds.sizes))
-        log.info("serving index %s version %s, k = %d", index.manifest["name"], index.version, index.k)
+        if self.settings.index_poll_s > 0:
+            self.watching = asyncio.create_task(self.reloader.watch())
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The one that serves now; whoever works with it keeps hold of it."""
+        return self.reloader.pipeline
 
     @bentoml.on_shutdown
     async def stop(self) -> None:
+        if hasattr(self, "watching"):
+            self.watching.cancel()
         if hasattr(self, "triton"):
             await self.triton.close()
 
     async def __is_ready__(self) -> bool:
         try:
-            await self.readiness.require()
+            await self.pipeline.readiness.require()
         except AnonFacesError as reason:
             log.warning("not ready: %s", reason)
             return False

@@ -67,6 +67,18 @@ class Surrogates:
         check_chosen(self._generator, dict(choice))
         return list(await asyncio.gather(*(self._one((crowd, choice)) for crowd in crowds)))
 
+    def adopt(self, other: "Surrogates", unchanged: np.ndarray) -> None:
+        """Takes over what another cache keeps of crowds that are the same here, so that they are not rendered again.
+
+        Args:
+            other: of the same generator.
+            unchanged: bool [at most m], by crowd number.
+        """
+        for key, surrogate in other._kept.items():
+            if key[0] < len(unchanged) and unchanged[key[0]] and len(self._kept) < self._capacity:
+                self._kept.setdefault(key, surrogate)
+        self._measure()
+
     async def _one(self, key: Key) -> Surrogate:
         if key in self._kept:
             metrics.SURROGATE_LOOKUPS.labels("hit").inc()
@@ -112,8 +124,11 @@ class Surrogates:
         self._kept[key] = surrogate
         while len(self._kept) > self._capacity:
             self._kept.popitem(last=False)
-        metrics.SURROGATE_BYTES.set(sum(kept.image.nbytes for kept in self._kept.values()))
+        self._measure()
         return surrogate
+
+    def _measure(self) -> None:
+        metrics.SURROGATE_BYTES.set(sum(kept.image.nbytes for kept in self._kept.values()))
 
     def _settle(self, key: Key, result: Surrogate | BaseException) -> None:
         future = self._wanted.pop(key)

@@ -3,12 +3,13 @@
 import asyncio
 import os
 import stat
-from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections import Counter, deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from services.errors import BadPhoto, PhotoTooLarge, TooManyFaces, UnsupportedMe
 from services.settings import Settings
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+OTHER_PICTURES = (".avif", ".bmp", ".cr2", ".dng", ".gif", ".heic", ".heif", ".jp2", ".nef", ".tif", ".tiff")
 WINDOW = 4  # photos under way: some are decoded while the detector looks at others
 
 T = TypeVar("T")
@@ -38,35 +40,33 @@ class Tally:
     faceless: int = 0  # photos without a face that is fit
     unfit: int = 0  # faces that are too small, uncertain, or turned away
     bad: list[tuple[Path, str]] = field(default_factory=list)  # what could not be read, and why
+    others: Counter[str] = field(default_factory=Counter)  # pictures of formats that are not read, by suffix
 
-    def count(self, photo: "_Done[Any]") -> None:
-        """Adds one photo."""
-        if photo.trouble:
-            self.bad.append((photo.path, photo.trouble))
-            return
+    def count(self, fit: int, unfit: int) -> None:
+        """Adds one photo that was read, by how many of its faces can be used and how many cannot."""
         self.photos += 1
-        self.faces += photo.fit
-        self.crowded += photo.fit > 1
-        self.faceless += photo.fit == 0
-        self.unfit += photo.unfit
+        self.faces += fit
+        self.crowded += fit > 1
+        self.faceless += fit == 0
+        self.unfit += unfit
 
 
 @dataclass(frozen=True)
-class _Done(Generic[T]):
-    """One photo when it is done with."""
+class Looked(Generic[T]):
+    """One photo when it is done with: what became of it, or why it could not be read."""
 
     path: Path
     result: T | None = None
-    fit: int = 0
-    unfit: int = 0
     trouble: str = ""
+    bytes: int = -1  # of the file that was read; -1: it could not even be found
+    mtime_ns: int = -1
 
 
 def find_photos(folder: Path, tally: Tally) -> list[Path]:
     """The photos below a folder, in order, by their suffixes; what is hidden is left out.
 
     A linked folder is not entered, since it may lead in circles; it is put on the tally, and so is a folder that cannot
-    be read.
+    be read, and one that is called like a photo.
     """
 
     def unreadable(error: OSError) -> None:
@@ -77,10 +77,17 @@ def find_photos(folder: Path, tally: Tally) -> list[Path]:
         here = Path(top)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         linked = [here / name for name in folders if (here / name).is_symlink()]
-        tally.bad += [(path, "a linked folder is not entered; copy it, or name it as --photos") for path in linked]
+        tally.bad += [(path, "a linked folder is not entered; copy it, or name the one it leads to") for path in linked]
+        called = [here / name for name in folders if _suffix(name) in SUFFIXES]
+        tally.bad += [(path, "a folder, not a photo") for path in called if path not in linked]
         shown = sorted(name for name in names if not name.startswith("."))
-        photos += [here / name for name in shown if Path(name).suffix.lower() in SUFFIXES]
+        photos += [here / name for name in shown if _suffix(name) in SUFFIXES]
+        tally.others.update(filter(OTHER_PICTURES.__contains__, map(_suffix, shown)))
     return photos
+
+
+def _suffix(name: str) -> str:
+    return Path(name).suffix.lower()
 
 
 async def faces_of(
@@ -110,43 +117,82 @@ async def faces_of(
     Raises:
         ModelServerUnavailable, DeadlineExceeded: Triton's failures.
     """
+
+    async def work_on_fit(pixels: np.ndarray, faces: list[Face]) -> tuple[T | None, int, int]:
+        fit = sorted((face for face in faces if is_fit(face, settings)), key=lambda face: -face.side)
+        result = await asyncio.to_thread(work, pixels, np.array([face.landmarks for face in fit])) if fit else None
+        return result, len(fit), len(faces) - len(fit)
+
+    async with aclosing(look_at(photos, work_on_fit, triton, detector, settings)) as looked:
+        done = 0
+        async for photo in looked:
+            done += 1
+            result: T | None = None
+            if photo.result is None:
+                tally.bad.append((photo.path, photo.trouble))
+            else:
+                result, fit, unfit = photo.result
+                tally.count(fit, unfit)
+            progress(done, len(photos))
+            if result is not None:
+                yield photo.path, result
+
+
+async def look_at(
+    photos: Sequence[Path],
+    work: Callable[[np.ndarray, list[Face]], Awaitable[T]],
+    triton: Triton,
+    detector: Detector,
+    settings: Settings,
+) -> AsyncGenerator[Looked[T], None]:
+    """Works on photos, several at a time, whatever is in them. Close the generator if it is left early.
+
+    Args:
+        photos: files; which ones are too large is a matter of the settings.
+        work: what to do with a photo: (pixels uint8 [H, W, 3] RGB, its faces, best first, maybe none) -> result.
+
+    Yields:
+        What became of each photo, in their order.
+
+    Raises:
+        ModelServerUnavailable, DeadlineExceeded: Triton's failures.
+    """
     ahead = iter(photos)
-    under_way: deque[asyncio.Task[_Done[T]]] = deque()
+    under_way: deque[asyncio.Task[Looked[T]]] = deque()
     try:
-        for done in range(1, len(photos) + 1):
+        for _ in photos:
             for path in islice(ahead, WINDOW - len(under_way)):
-                under_way.append(asyncio.create_task(_one(path, work, triton, detector, settings)))
+                under_way.append(asyncio.create_task(_look_at_one(path, work, triton, detector, settings)))
             photo = await under_way[0]
             under_way.popleft()
-            tally.count(photo)
-            progress(done, len(photos))
-            if photo.result is not None:
-                yield photo.path, photo.result
+            yield photo
     finally:
         for task in under_way:
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
 
 
-async def _one(
-    path: Path, work: Callable[[np.ndarray, np.ndarray], T], triton: Triton, detector: Detector, s: Settings
-) -> _Done[T]:
+async def _look_at_one(
+    path: Path,
+    work: Callable[[np.ndarray, list[Face]], Awaitable[T]],
+    triton: Triton,
+    detector: Detector,
+    s: Settings,
+) -> Looked[T]:
     """One photo: read -> decode -> detect -> work."""
+    size = mtime = -1
     try:
-        data = await asyncio.to_thread(_read, path, s.max_body_bytes)
+        info = await asyncio.to_thread(path.stat)
+        size, mtime = info.st_size, info.st_mtime_ns
+        data = await asyncio.to_thread(_read, path, info, s.max_body_bytes)
         photo = await asyncio.to_thread(decode, data, s.max_pixels, s.min_side_px, s.max_side_px)
         faces = await detect(photo.pixels, triton, detector, s.detect_score, s.detect_min_px)
     except (OSError, BadPhoto, PhotoTooLarge, TooManyFaces, UnsupportedMediaType) as bad:
-        return _Done(path, trouble=_reason(bad))
-    fit = sorted((face for face in faces if _is_fit(face, s)), key=lambda face: -face.side)
-    if not fit:
-        return _Done(path, unfit=len(faces))
-    result = await asyncio.to_thread(work, photo.pixels, np.array([face.landmarks for face in fit]))
-    return _Done(path, result, len(fit), len(faces) - len(fit))
+        return Looked(path, trouble=_reason(bad), bytes=size, mtime_ns=mtime)
+    return Looked(path, await work(photo.pixels, faces), bytes=size, mtime_ns=mtime)
 
 
-def _read(path: Path, most: int) -> bytes:
-    info = path.stat()
+def _read(path: Path, info: os.stat_result, most: int) -> bytes:
     if not stat.S_ISREG(info.st_mode):  # a pipe would be waited for, for ever
         raise OSError("not a file")
     if info.st_size > most:
@@ -154,10 +200,15 @@ def _read(path: Path, most: int) -> bytes:
     return path.read_bytes()
 
 
-def _is_fit(face: Face, s: Settings) -> bool:
+def is_fit(face: Face, s: Settings) -> bool:
     """Whether the service would embed the face; others are masked there, and their chips show no frontal face."""
-    large, certain = face.side >= s.replace_min_px, face.score >= s.replace_score and face.confirmed
-    return large and certain and misfit(FFHQ_LANDMARKS, face.landmarks) <= MAX_MISFIT
+    large = face.side >= s.replace_min_px
+    return large and is_certain(face, s) and misfit(FFHQ_LANDMARKS, face.landmarks) <= MAX_MISFIT
+
+
+def is_certain(face: Face, s: Settings) -> bool:
+    """Whether there is no doubt that it is a face, however small or turned away."""
+    return face.score >= s.replace_score and face.confirmed
 
 
 def _reason(error: Exception) -> str:

@@ -51,3 +51,25 @@ class Built:
     difference: Difference | None  # to the version before
     surrogates: dict[str, Any]  # how the new crowds' surrogates do, see surrogates/report.py
     constraints: dict[str, Any]  # what the constraints cost
+
+    def as_dict(self) -> dict[str, Any]:
+        """What came of it, as JSON has it; counts and versions, never names."""
+        manifest = self.index.manifest
+        return {
+            "index": self.index.name,
+            "version": self.index.version,
+            "step": self.plan.step,
+            "k": self.index.k,
+            "people": manifest["people"],
+            "crowds": manifest["crowds"],
+            "smallest": min(manifest["sizes"]),
+            "largest": max(manifest["sizes"]),
+            "identities": len(self.index.enrolled.identities),
+            "waiting": self.plan.waiting,
+            "removed": self.plan.people_removed,
+            "likely_duplicates": self.duplicates,
+            "withdraws": list(manifest["ledger"][-1]["withdraws"]) if self.plan.step else [],
+            "difference": self.difference.as_dict() if self.difference else None,
+            "partition": self.constraints,
+            "surrogates": self.surrogates,
+        }

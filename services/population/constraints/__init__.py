@@ -64,7 +64,9 @@ def partition_with(
 
     def partition_for(rows: np.ndarray, least: int) -> np.ndarray:
         everyone = len(rows) == len(embeddings)
-        return base if everyone and least == k else partition(embeddings[rows], least, algorithm, seed, effort, **placed)
+        return (
+            base if everyone and least == k else partition(embeddings[rows], least, algorithm, seed, effort, **placed)
+        )
 
     base = partition(embeddings, k, algorithm, seed, effort, **placed)
     base_loss = information_loss(embeddings, base)

@@ -180,10 +180,8 @@ def repair(near: np.ndarray, c: Crowds) -> bool:
                     break
                 _place(x, y, c.labels[y], c)
                 progress = True
-        if not lacking:
-            return True
-        if not progress and not _spread(c):
-            return False
+        if not progress and not (lacking and _spread(c)):
+            return not lacking
 
 
 @njit(cache=True)

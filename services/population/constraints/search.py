@@ -5,13 +5,13 @@ import numpy as np
 from services.population.constraints.crowds import crowds_of
 from services.population.constraints.exchanges import anneal, improve
 
-NEAR = 24  # crowds that a point may go to
+NEAR = 12  # crowds that a point may go to
 ROUNDS = 3  # searches, each with neighbours as the last one left them
 SWEEPS = 30
 LEAST = 1e-9  # what an exchange must gain, in mean squared distances: rounding is no gain
 HOT, COLD = 0.1, 0.005  # temperatures, in mean squared distances over k
 # How many exchanges annealing proposes: for each point, and at most in all. Three million take about a second.
-EFFORTS = {"quick": (0, 0), "default": (4000, 30_000_000), "thorough": (60_000, 300_000_000)}
+EFFORTS = {"quick": (0, 0), "default": (4000, 5_000_000), "thorough": (60_000, 200_000_000)}
 TABLE = 1 << 26  # distances held at once
 
 

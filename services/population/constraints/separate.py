@@ -36,7 +36,9 @@ class Merge:
 
 def strata_of(attributes: dict[str, np.ndarray], names: tuple[str, ...]) -> np.ndarray:
     """str [n]: the stratum of everyone, such as "age_group 'child', gender unknown"."""
-    columns = [[f"{name} {str(value)!r}" if value else f"{name} unknown" for value in attributes[name]] for name in names]
+    columns = [
+        [f"{name} {str(value)!r}" if value else f"{name} unknown" for value in attributes[name]] for name in names
+    ]
     return np.array([", ".join(parts) for parts in zip(*columns, strict=True)])
 
 

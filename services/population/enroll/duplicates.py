@@ -8,6 +8,7 @@ from services.errors import EnrolmentError
 
 SHARE = 0.7  # of the distance under which two photos may show one person; of means, which are steadier, less is asked
 BLOCK = 2048  # rows compared with as many others at a time
+ROUNDING = 1e-5  # of float32's sums, with room
 MOST_PAIRS = 1_000_000  # the nearest are kept: a population of equals has n^2 / 2 pairs
 
 
@@ -43,10 +44,10 @@ class _Blocks:
         self.embeddings, self.threshold = embeddings, threshold
         # Centred, or float32 cancels. Two more columns make one product of it: x.y - x.x / 2 - y.y / 2 = -gap^2 / 2.
         centred = np.asarray(embeddings - embeddings.mean(axis=0, dtype=np.float64), np.float32)
-        halves = np.einsum("nd,nd->n", centred, centred)[:, None] / 2
+        # A little is left for float32's error: what is a pair is decided in float64.
+        halves = np.einsum("nd,nd->n", centred, centred)[:, None] / 2 * np.float32(1 - ROUNDING)
         ones = np.ones_like(halves)
         self.left, self.right = np.hstack([centred, ones, -halves]), np.hstack([centred, -halves, ones])
-        self.room = 1e-5 * float(halves.max(initial=0))  # for float32's error: what is a pair is decided in float64
 
     def pairs(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Pairs int64 [p, 2] and their distances float64 [p], block by block."""
@@ -56,7 +57,7 @@ class _Blocks:
                 if self.threshold == 0:
                     return
                 nearness = self.left[top : top + BLOCK] @ self.right[left : left + BLOCK].T
-                candidates = nearness > -(self.threshold**2) / 2 - self.room
+                candidates = nearness > -(1 + ROUNDING) * self.threshold**2 / 2
                 if top == left:
                     candidates = np.triu(candidates, 1)
                 if candidates.any():

@@ -6,7 +6,7 @@ from numba import njit
 from services.population.partition.agglomeration import dissimilarities, merges, root
 from services.population.partition.paper import crowd_sizes, normalised, refuse_above
 
-MOST = 5_000  # people; cost grows with n^3 / k, about four minutes of CPU at k = 2
+MOST = 5_000  # people; cost grows with n^3 / k, about five minutes of CPU at k = 2
 MOST_ONCE = 20_000  # memory grows with n^2: 1.6 GB
 
 

@@ -60,7 +60,7 @@ def _nearest_first(distances: np.ndarray, k: int) -> np.ndarray:
     """Labels for distances [n, m], m = floor(n/k): the nearest pair first until all m have k, then who is left."""
     n, m = distances.shape
     labels, sizes = np.full(n, -1), np.zeros(m, np.int64)
-    nearest = [(distances[person].min(), person, distances[person].argmin()) for person in range(n)]
+    nearest = [(np.float64(distances[person].min()), person, distances[person].argmin()) for person in range(n)]
     heapq.heapify(nearest)
     for _ in range(m * k):
         _, person, crowd = heapq.heappop(nearest)
@@ -68,7 +68,7 @@ def _nearest_first(distances: np.ndarray, k: int) -> np.ndarray:
             least = np.inf
             for other in range(m):
                 if sizes[other] < k and distances[person, other] < least:
-                    least, crowd = distances[person, other], other
+                    least, crowd = np.float64(distances[person, other]), other
             _, person, crowd = heapq.heappushpop(nearest, (least, person, crowd))
         labels[person] = crowd
         sizes[crowd] += 1

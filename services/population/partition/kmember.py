@@ -58,7 +58,7 @@ def _grow_all(embeddings: np.ndarray, k: int, seed: int, algorithm: str) -> tupl
     points = normalised(embeddings)
     rest = Rest(points)
     labels = np.full(len(points), -1, np.int64)
-    diameters = []
+    diameters: list[float] = []
     first = points[np.random.default_rng(seed).integers(len(points))]
     while len(rest) >= k:
         distances = rest.squared(first)

@@ -7,7 +7,7 @@ from services.population.stats.measure import Statistics
 from services.population.stats.tradeoff import Expectation
 
 FACES = (10, 100, 1000)  # different published faces that may be asked for
-SHARES = {"half": 0.5, "one in ten": 0.1, "one in a hundred": 0.01}  # of members who are nearer to their crowd's mean than the threshold
+SHARES = {"half": 0.5, "one in ten": 0.1, "one in a hundred": 0.01}  # of members near their crowd's mean
 KEPT = {"half": 1 / 2, "a third": 1 / 3}  # of the variance of the vectors: one less the information loss
 
 

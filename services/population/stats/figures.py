@@ -69,7 +69,7 @@ def drawing(name: str, xlabel: str, ylabel: str, size: tuple[float, float]) -> I
         drawn = Drawing(figure.add_subplot(xlabel=xlabel, ylabel=ylabel))
         yield drawn
         sink = io.StringIO()
-        canvas.print_svg(sink, metadata={"Date": None})
+        canvas.print_svg(sink)
     drawn.svg = _for_page(sink.getvalue(), name)
 
 

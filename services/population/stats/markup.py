@@ -67,5 +67,6 @@ def share(part: float | None) -> str:
 
 
 def number(value: float) -> str:
-    """A measure in the digits that matter, as many before the point as it has."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+    """A measure, in about three digits."""
+    digits = next((digits for digits, least in enumerate((100, 10, 1)) if abs(value) >= least), 3)
+    return f"{value:,.{digits}f}"

@@ -81,7 +81,9 @@ def measure(population: Population, photos: PhotoTable | None, threshold: float 
         turned_away={} if photos is None else _turned_away(photos.status),
         distances=distances(people, owners, vectors, threshold, rng),
         quality={} if photos is None else _quality(photos),
-        attributes={name: count(values, population.identities) for name, values in sorted(population.attributes.items())},
+        attributes={
+            name: count(values, population.identities) for name, values in sorted(population.attributes.items())
+        },
         tradeoff=trade_off(people, threshold, seed, rng),
     )
 

@@ -9,13 +9,15 @@ from services.population.stats.markup import bars, figure, number, paragraph, sh
 from services.population.stats.measure import Statistics
 from services.population.stats.spread import Spread
 
-MEASURES = {  # what enrolment measures of a photo, and in which unit
-    "face_px": "size of the face (pixels)",
-    "score": "score of the detector (0 to 1)",
-    "blur": "sharpness (variance of the Laplacian; lower is blurred)",
-    "yaw": "yaw, head turned to a side (degrees)",
-    "pitch": "pitch, head raised or lowered (degrees)",
-    "roll": "roll, head tilted (degrees)",
+MEASURES = {  # what enrolment measures of a photo: its name and unit, and what its values say
+    "face_px": ("size of the face (pixels)", ""),
+    "score": ("score of the detector (0 to 1)", ""),
+    "blur": ("sharpness (variance of the Laplacian)", "The less, the more blurred."),
+    "yaw": ("yaw (degrees)", "Above 0: turned to the photo's right."),
+    "pitch": ("pitch (degrees)", "Above 0: raised."),
+    "roll": ("roll (degrees)", "Above 0: tilted clockwise."),
+    "brightness": ("brightness (mean luma, 0 to 1)", ""),
+    "clipped": ("black or blown-out pixels (share)", ""),
 }
 STATUSES = {  # why a photo is not enrolled
     BAD: "could not be read",
@@ -49,10 +51,11 @@ def people(of: Statistics) -> str:
             f"Half of the identities have {_photos(per.median)} or fewer; the least is {per.minimum:.0f}, "
             f"the most {per.maximum:.0f}"
         )
-        alone = f"{of.identities_with_one_photo:,} of {of.identities:,} have a single photo. Each bin is twice as wide as the one before."
+        alone = f"{of.identities_with_one_photo:,} of {of.identities:,} have a single photo. "
+        alone += "Each bin is twice as wide as the one before."
         parts.append(figure(figures.draw_photos(per), f"{seen}.", alone))
     if not of.photos_known:
-        parts.append(paragraph("Photo by photo nothing is known: these people were enrolled from arrays."))
+        parts.append(paragraph("Photo by photo nothing is known."))
     elif of.turned_away:
         bad = sum(of.turned_away.values())
         parts.append(f"<h3>{bad:,} further photos were turned away</h3>")
@@ -146,13 +149,15 @@ def quality(of: Statistics) -> str:
     """The measures of the photos that are used."""
     parts = ["<h2>Quality of the photos used</h2>"]
     if not of.quality:
-        return "\n".join([*parts, paragraph("No quality was measured: photos are not known, or none was measured.")])
+        return "\n".join(
+            [*parts, paragraph("No quality was measured: vectors that were enrolled from arrays have none.")]
+        )
     figs = []
     for place, (name, found) in enumerate(of.quality.items()):
-        what = MEASURES.get(name, name)
-        seen = f"{what.split(' (')[0].split(',')[0].capitalize()}: half of the photos are below {number(found.median)}."
-        how = f"5 % are below {number(found.p05)}, 5 % above {number(found.p95)}. Dashed: the median."
-        figs.append(figure(figures.draw_spread(f"quality{place}", found, _short(what)), seen, how))
+        what, says = MEASURES.get(name, (_short(name), ""))
+        seen = f"{what.split(' (')[0].capitalize()}: half of the photos are below {number(found.median)}."
+        how = f"5 % are below {number(found.p05)}, 5 % above {number(found.p95)}. Dashed: the median. {says}"
+        figs.append(figure(figures.draw_spread(f"quality{place}", found, what), seen, how))
     return "\n".join([*parts, f'<div class="pair">{"".join(figs)}</div>'])
 
 
@@ -175,7 +180,7 @@ def attributes(of: Statistics) -> str:
 
 def _short(label: str) -> str:
     """A label short enough for an axis."""
-    return label if len(label) <= 60 else f"{label[:57]}..."
+    return label if len(label) <= 40 else f"{label[:37]}..."
 
 
 def _bad(of: Statistics) -> str:
