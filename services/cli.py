@@ -21,7 +21,9 @@ COMMANDS.command("anonymize")(anonymize)
 # A group whose packages are not there is left out, and named in the help: a service needs no converters.
 GROUPS = {
     "models": ("conversion.cli", "convert"),
-    "population": ("services.population.cli", "local"),
+    "population": ("services.population.cli", "population,local"),
+    "index": ("services.population.index.cli", "population"),
+    "bench": ("services.population.bench.cli", "population,local"),
     "photos": ("services.population.photos_cli", "local"),
     "local": ("deploy.local.cli", "local"),
 }
@@ -31,7 +33,7 @@ for _name, (_module, _extra) in GROUPS.items():
     except ModuleNotFoundError as missing:
         if (missing.name or "").split(".")[0] == "services":
             raise
-        note = f"`{_name}` needs the extra `{_extra}` (no module {missing.name})."
+        note = f"`{_name}` needs `{_extra}` (no module {missing.name})."
         COMMANDS.info.epilog = f"{COMMANDS.info.epilog or ''} {note}".strip()
 
 

@@ -64,5 +64,5 @@ class _Present(Collector):
     def collect(self) -> Iterator[Metric]:
         for family in self._registry.collect():
             if family.name == "anonfaces_index_info":
-                family.samples = family.samples
+                family.samples = [sample for sample in family.samples if sample.value]
             yield family

@@ -144,7 +144,7 @@ def _widest_directions(gallery: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def lists_of(rows: int) -> tuple[int, int]:
     """How many lists to sort a gallery into, and how many a query looks into, for a recall above 0.99 (the bench)."""
-    return min(rows, round(2 * rows**0.5)), round(12 * rows**0.2)
+    return min(rows, round(2 * rows**0.5)), round(4 * rows**0.3)
 
 
 class ApproximateSearch:

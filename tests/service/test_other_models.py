@@ -23,9 +23,12 @@ from services.anonymizer.models import Choice, Generator, choose
 from services.anonymizer.synthesise import render
 from services.anonymizer.triton import Triton
 from services.errors import ConfigurationError, IndexRefused
+from services.population.build.options import BuildOptions
+from services.population.build.options import Place as BuildPlace
+from services.population.build.steps import build
 from services.population.compatibility import models_for
-from services.population.demo import build_index, sample_people
-from services.population.index import ClusterIndex, EnrolmentStore, open_index
+from services.population.demo import sample_people
+from services.population.index import ClusterIndex, EnrolmentStore, building, open_index
 from services.population.sample import sampler_for
 from services.settings import Settings
 from tests.conftest import as_pixels
@@ -83,6 +86,7 @@ def place(tmp_path_factory, settings) -> Place:
     asyncio.run(_publish_pca(repository, root))
     own = settings.model_copy(
         update={
+            "home": root,
             "model_repository": repository,
             "index": str(root / "indexes" / "own"),
             "embedder": "eigenfaces",
@@ -112,19 +116,13 @@ async def _build(own: Settings, root: Path) -> ClusterIndex:
     sampler = sampler_for(models.generator, own.model_repository)
     with LocalTriton(own.model_repository, {*models.online(), *sampler.models}, root / "run") as server:
         async with Triton(server.url, timeout_s=120) as triton:
-            people = await sample_people(PEOPLE, 3, triton, models, sampler, lambda *told: None)
-            return await build_index(
-                people,
-                K,
-                "mdav",
-                0,
-                triton,
-                models,
-                own.model_repository,
-                own.index_path,
-                EnrolmentStore.of(own, own.index_path.name),
-                lambda *told: None,
+            people = await sample_people(
+                PEOPLE, 3, triton, models, sampler, own.model_repository, lambda *told: None, "own"
             )
+            where = BuildPlace(own.index_path, EnrolmentStore.of(own, "own"), own.model_repository, models)
+            options = BuildOptions(K, "mdav", duplicates="ignore")
+            with building(own.index_path):
+                return (await build(people, options, where, triton, None, lambda *told: None)).index
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,9 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+import typer
 from prometheus_client import REGISTRY
+from typer.testing import CliRunner
 
 from deploy.local.process import wait_until
 from deploy.local.stack import Service
@@ -25,6 +27,7 @@ from services.anonymizer.pipeline import Options
 from services.anonymizer.reload import Reloader
 from services.anonymizer.triton import Triton
 from services.client import Client
+from services.client_cli import anonymize
 from services.errors import IndexRefused, StackError
 from services.population.index import (
     CROWDS,
@@ -230,7 +233,16 @@ def test_damaged_version_is_counted_and_named_once_and_the_old_one_serves_on(run
         assert log.read_text(errors="replace").count(f"index version {version} is refused") == 1
 
 
-def test_without_the_map_the_nearest_crowd_serves_and_no_k_is_claimed(running, person):
+def anonymized_by_command(running: Running, photo: bytes, folder: Path) -> str:
+    """What `anonfaces anonymize` says of a photo."""
+    app = typer.Typer()
+    app.command()(anonymize)
+    (folder / "photo.png").write_bytes(photo)
+    words = [str(folder / "photo.png"), "--out", str(folder / "out"), "--url", running.service.url]
+    return " ".join(CliRunner().invoke(app, words).stdout.split())
+
+
+def test_without_the_map_the_nearest_crowd_serves_and_no_k_is_claimed(running, person, tmp_path):
     photo, first = as_bytes(person, "PNG"), running.town.first
     map_ = running.town.store.path(first.version)
     hidden = map_.with_suffix(".hidden")
@@ -252,6 +264,7 @@ def test_without_the_map_the_nearest_crowd_serves_and_no_k_is_claimed(running, p
         with Client(running.service.url) as client:
             result = client.anonymize(photo)
         assert (result.k, result.resolution, result.strangers) == (None, "nearest-only", 1)
+        assert "nobody was recognised, no k is claimed" in anonymized_by_command(running, photo, tmp_path)
     finally:
         hidden.rename(map_)
     running.until(lambda: running.serves(first.version, "enrolled-first"), "with the map again")

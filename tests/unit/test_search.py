@@ -1,19 +1,22 @@
 """Exact searches find what brute force finds, whatever the numbers; the approximate one nearly always does."""
 
+import json
 import tracemalloc
 
 import numpy as np
 import pytest
+import typer
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from typer.testing import CliRunner
 
 from services.anonymizer.search import MANY, NOBODY, ApproximateSearch, ExactSearch, WithinSearch, search_centroids
-from services.population.bench.lookup import KEPT, People
+from services.population.bench.lookup import KEPT, People, lookup
 
 # whole numbers make ties; the offset makes float32 lose what tells rows apart, the scale what is very small or large
 VALUES = st.integers(-3, 3).map(float) | st.floats(-1, 1, width=32)
-OFFSETS, SCALES = st.sampled_from([0.0, 100.0, 5000.0]), st.sampled_from([1e-30, 1e-20, 1.0, 1e15, 1e25])
+OFFSETS, SCALES = st.sampled_from([0.0, 100.0, 5000.0]), st.sampled_from([1e-30, 1e-22, 1.0, 1e15, 1e25])
 
 
 @st.composite
@@ -60,6 +63,12 @@ def test_search_within_a_radius_passes_nobody_over(given_, radius):
     assert some == pytest.approx(squared.min(axis=1)[inside], rel=1e-12)
 
 
+def test_first_of_many_equals_is_found():
+    gallery = np.ones((10_000, 8), np.float32)
+    for search in (ExactSearch(gallery), WithinSearch(gallery, 3.0)):
+        assert search.nearest(np.zeros((1, 8), np.float32)).tolist() == [0]
+
+
 def test_rows_that_float32_cannot_tell_apart_are_told_apart():
     """1000 rows a hundredth of float32's rounding error away from each other: without float64 it is a guess."""
     rng = np.random.default_rng(0)
@@ -94,7 +103,8 @@ def test_single_row_is_found(search):
 
 def test_crowds_that_are_all_alike_leave_lists_empty_and_are_found_all_the_same():
     search = ApproximateSearch(np.ones((2000, 16), np.float32))
-    assert search.nearest(np.zeros((3, 16), np.float32)).min() >= 0
+    search.lists.nprobe = 1
+    assert search.nearest(faces(2, 50, 16)).min() >= 0
 
 
 def test_nobody_is_found_where_nobody_is():
@@ -142,3 +152,35 @@ def test_a_query_copies_no_gallery(crowds, make):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < gallery.nbytes / 10
+
+
+# --- the bench --------------------------------------------------------------------------------------------------------
+
+
+def bench(*arguments: object):
+    app = typer.Typer()
+    app.command()(lookup)
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_bench_measures_every_way_and_says_which_one_serves(tmp_path):
+    people, picture = tmp_path / "people.npy", tmp_path / "lookup.png"
+    np.save(people, faces(6, 200, 32))
+    told = bench("--sizes", "150,400", "--queries", 20, "--embeddings", people, "--out", picture, "--json", "-")
+    assert told.exit_code == 0, told.output
+    rows = json.loads(told.stdout)["rows"]
+    assert {(row["rows"], row["method"]) for row in rows} == {
+        (n, m) for n in (150, 400) for m in ("exact", "ivf", "hnsw")
+    }
+    assert {row["recall"] for row in rows if row["method"] == "exact"} == {1.0}
+    assert [(row["rows"], row["of"], row["method"]) for row in rows if row["serves"]] == [
+        (n, of, "exact") for n in (150, 400) for of in ("crowds", "people")
+    ]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("sizes", ["", "many", "1000,0"])
+def test_bench_refuses_sizes_that_are_none(sizes):
+    told = bench("--sizes", sizes)
+    assert told.exit_code == 2
+    assert "--sizes are whole numbers" in told.output

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from services.anonymizer.models import Models
 from services.errors import EnrolmentError, IndexRefused
-from services.population.build.options import BuildOptions, Place
+from services.population.build.options import BuildOptions, Place, constraints_of
 from services.population.index import ClusterIndex
 from services.population.index.diff import Difference
 from services.population.people import Population
@@ -59,15 +59,15 @@ def check_same_epoch(before: ClusterIndex, options: BuildOptions, place: Place) 
     for what, was, is_now in (
         ("k", before.k, options.k),
         ("models", told.get("models_sha256"), models),
-        ("constraints", told.get("partition", {}).get("constraints"), options.constraints.as_dict()),
+        ("constraints", told.get("partition", {}).get("constraints"), constraints_of(options)),
         ("surrogates", told.get("surrogates"), options.surrogates),
     ):
         if was != is_now:
             shown = f": {was!r}, now {is_now!r}" if what != "models" else ""
             raise IndexRefused(
                 f"index {before.name} was built with other {what}{shown}. Its crowds are frozen, since whoever holds "
-                "two builds of the same people can single some of them out; build with --new-epoch, and withdraw what was "
-                "published before"
+                "two builds of the same people can single some of them out; build with --new-epoch, and withdraw what "
+                "was published before"
             )
 
 

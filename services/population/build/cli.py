@@ -1,30 +1,31 @@
 """`anonfaces population build`: a population -> the next version of its cluster index."""
 
 import asyncio
-import json
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from deploy.local.triton import LocalTriton
 from services.anonymizer.models import Models, choose
 from services.anonymizer.triton import Triton
-from services.population.build.options import BuildOptions, Built, Duplicates, Place
-from services.population.build.steps import Progress as Report
+from services.errors import EnrolmentError
+from services.population.build.options import BuildOptions, Built, Place
 from services.population.build.steps import build as build_index
 from services.population.constraints import parse_constraints
-from services.population.engine import engine_for
+from services.population.engine import Engine, engine_for
+from services.population.enroll.about import population_folder
 from services.population.enroll.store import read_population
 from services.population.index import EnrolmentStore, building
 from services.population.index.cli import describe
 from services.population.people import Population
 from services.population.sample import sampler_for
-from services.population.surrogates import RiskOptions, show_report
+from services.population.surrogates import RiskOptions
+from services.population.tell import tell
 from services.settings import Settings, settings
 
 console = Console()
@@ -89,7 +90,6 @@ def build(
     folder = s.home / "indexes" / (index or name)
     place = Place(folder, EnrolmentStore.of(s, folder.name), s.model_repository, models)
     with building(folder), engine_for(engine, address) as machines:
-        check_possible(population, options, place)
         built = run_build(population, options, place, s, machines, triton)
     show(built, console if as_json is None else None)
     if as_json is not None:
@@ -149,8 +149,8 @@ def show(built: Built, console: Console | None) -> None:
     else:
         sizes = index.crowds.sizes
         console.print(
-            f"version {index.version}, {built.plan.step}: {sizes.sum()} people in {len(sizes)} crowds of {sizes.min()} to "
-            f"{sizes.max()} (k = {index.k}), {len(index.enrolled.identities)} identities enrolled",
+            f"version {index.version}, {built.plan.step}: {sizes.sum()} people in {len(sizes)} crowds of {sizes.min()} "
+            f"to {sizes.max()} (k = {index.k}), {len(index.enrolled.identities)} identities enrolled",
             soft_wrap=True,
             highlight=False,
         )
@@ -164,7 +164,7 @@ def _remarks(built: Built) -> list[str]:
         remarks.append(f"{built.duplicates} pairs of identities are likely one person each, and count once")
     if built.plan.waiting:
         remarks.append(
-            f"{built.plan.waiting} newcomers wait until there are {built.index.k} of them; until then they are strangers"
+            f"{built.plan.waiting} newcomers wait until there are {built.index.k} of them; till then they are strangers"
         )
     if built.plan.people_removed:
         remarks.append(f"{built.plan.people_removed} identities were removed; their crowds stay as they are")

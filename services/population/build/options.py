@@ -1,6 +1,7 @@
 """What an operator chooses of a build, where it goes, and what comes of it."""
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +13,6 @@ from services.population.index.diff import Difference
 from services.population.surrogates import RiskOptions
 
 Duplicates = Literal["count-once", "ignore", "refuse"]
-DUPLICATE = 0.7  # two identities nearer than this share of the embedder's `same_person` are likely one
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,14 @@ class BuildOptions:
     surrogates: Literal["mean", "random", "risk"] = "mean"
     risk: RiskOptions | None = None
     duplicates: Duplicates = "count-once"
-    duplicate_threshold: float | None = None  # None: DUPLICATE of the embedder's
+    duplicate_threshold: float | None = None  # None: a share of the embedder's, see duplicates.py
     new_epoch: bool = False
+
+
+def constraints_of(options: BuildOptions) -> dict[str, Any]:
+    """The constraints as a manifest has them."""
+    told: dict[str, Any] = json.loads(json.dumps(asdict(options.constraints)))
+    return told
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from services.anonymizer.triton import Triton
 from services.errors import EnrolmentError, PartitionError
 from services.population.build.checks import check_exposure, check_population, check_same_epoch
 from services.population.build.growth import People, Plan, first_plan, mean_by, next_plan, people_of
-from services.population.build.options import DUPLICATE, BuildOptions, Built, Place
+from services.population.build.options import BuildOptions, Built, Place, constraints_of
 from services.population.constraints import partition_with
 from services.population.engine import Engine
-from services.population.enroll.duplicates import likely_duplicates
+from services.population.enroll.duplicates import SHARE, likely_duplicates
 from services.population.index import ClusterIndex, Crowds, publish, read_index, versions_of
 from services.population.index.diff import compare
 from services.population.index.series import CURRENT
@@ -61,7 +61,10 @@ async def build(
             options.effort,
             engine,
         )
-        told.update(found.as_dict())
+        told["information_loss"] = round(found.loss, 4)
+        if options.constraints:
+            told["unconstrained_loss"] = round(found.unconstrained_loss, 4)
+            told["remarks"] = found.lines()
         return found.labels
 
     key = place.store.key()
@@ -107,7 +110,7 @@ def _previous(place: Place) -> ClusterIndex | None:
 
 
 def _duplicates(population: Population, options: BuildOptions, models: Models) -> np.ndarray:
-    threshold = options.duplicate_threshold or DUPLICATE * models.embedder.same_person
+    threshold = options.duplicate_threshold or SHARE * models.embedder.same_person
     if options.duplicates == "ignore":
         return np.empty((0, 2), np.int64)
     pairs, _ = likely_duplicates(population.embeddings, threshold)
@@ -184,7 +187,7 @@ def _provenance(
     return {
         "population": population.made_with.get("source", "enrolled"),
         **{name: population.made_with[name] for name in ("seed", "psi") if name in population.made_with},
-        "partition": {**partitioned, "constraints": options.constraints.as_dict()},
+        "partition": {**partitioned, "constraints": constraints_of(options)},
         "surrogates": options.surrogates,
         "surrogates_report": chosen.report if chosen else {},
         "detector": models.detector.name,

@@ -73,14 +73,12 @@ def _cost(x, y, b, to_b, c):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _leave(x, c):  # type: ignore[no-untyped-def]
-    a = c.labels[x]
+def _leave(x, a, c):  # type: ignore[no-untyped-def]
     for i in range(len(c.wanted)):
         c.distinct[a, i] += _gained(x, -1, a, i, c)
-    last = c.members[a, c.sizes[a] - 1]
-    c.members[a, c.places[x]] = last
-    c.places[last] = c.places[x]
     c.sizes[a] -= 1
+    last = c.members[a, c.sizes[a]]
+    c.members[a, c.places[x]], c.places[last] = last, c.places[x]
     c.sums[a] -= c.points[x]
 
 
@@ -88,8 +86,7 @@ def _leave(x, c):  # type: ignore[no-untyped-def]
 def _join(x, b, c):  # type: ignore[no-untyped-def]
     for i in range(len(c.wanted)):
         c.distinct[b, i] += _gained(-1, x, b, i, c)
-    c.members[b, c.sizes[b]] = x
-    c.places[x] = c.sizes[b]
+    c.members[b, c.sizes[b]], c.places[x] = x, c.sizes[b]
     c.sizes[b] += 1
     c.sums[b] += c.points[x]
     c.labels[x] = b
@@ -99,9 +96,9 @@ def _join(x, b, c):  # type: ignore[no-untyped-def]
 def _place(x, y, b, c):  # type: ignore[no-untyped-def]
     """x joins crowd b; y, if there is one, takes x's place in the crowd that x leaves."""
     a = c.labels[x]
-    _leave(x, c)
+    _leave(x, a, c)
     if y >= 0:
-        _leave(y, c)
+        _leave(y, b, c)
         _join(y, a, c)
     _join(x, b, c)
     for crowd in (a, b):
@@ -112,9 +109,11 @@ def _place(x, y, b, c):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _lacks(crowd, c):  # type: ignore[no-untyped-def]
+def _brings(y, a, c):  # type: ignore[no-untyped-def]
+    """Whether y has a value that crowd a lacks."""
     for i in range(len(c.wanted)):
-        if c.distinct[crowd, i] < c.wanted[i]:
+        code = c.codes[i, y]
+        if code >= 0 and c.distinct[a, i] < c.wanted[i] and not _held(code, a, -1, i, c):
             return True
     return False
 
@@ -124,37 +123,52 @@ def _best_repair(a, crowds, c):  # type: ignore[no-untyped-def]
     """The exchange of crowd a with one of some that costs least for each value it brings; -1: there is none."""
     best, best_x, best_y = np.inf, -1, -1
     for b in crowds:
-        if b == a:
-            continue
-        for j in range(c.sizes[a]):
-            x = c.members[a, j]
-            to_b = _dot(c.points[x], c.sums[b])
-            for t in range(c.sizes[b]):
-                y = c.members[b, t]
+        for t in range(c.sizes[b]):
+            y = c.members[b, t]
+            if b == a or not _brings(y, a, c):
+                continue
+            for j in range(c.sizes[a]):
+                x = c.members[a, j]
                 lack, _ = _changes(x, y, b, c)
                 if lack < 0:
-                    cost = _cost(x, y, b, to_b, c) / -lack
+                    cost = _cost(x, y, b, _dot(c.points[x], c.sums[b]), c) / -lack
                     if cost < best:
                         best, best_x, best_y = cost, x, y
     return best_x, best_y
 
 
 @njit(cache=True)
+def _takes(x, b, c):  # type: ignore[no-untyped-def]
+    """Who of crowd b can change places with x so that more values are held, and none lacks more; -1: nobody."""
+    for t in range(c.sizes[b]):
+        lack, hold = _changes(x, c.members[b, t], b, c)
+        if lack <= 0 and hold > 0:
+            return c.members[b, t]
+    return -1
+
+
+@njit(cache=True)
 def _spread(c):  # type: ignore[no-untyped-def]
-    """Takes a value that one crowd holds twice to one that has it not, at nobody's expense: repairs may follow."""
-    for x in range(len(c.labels)):
-        for i in range(len(c.wanted)):
-            if c.codes[i, x] < 0 or not _held(c.codes[i, x], c.labels[x], x, i, c):
+    """Takes values that a crowd holds twice to crowds that have them not, at nobody's expense: repairs may follow."""
+    some = False
+    for i in range(len(c.wanted)):
+        holders = np.zeros(c.codes[i].max() + 1, np.int64)  # crowds that hold a value
+        for crowd in range(len(c.sizes)):
+            for code in np.unique(c.codes[i][c.members[crowd, : c.sizes[crowd]]]):
+                holders[code] += code >= 0
+        for x in range(len(c.labels)):
+            code = c.codes[i, x]
+            if code < 0 or holders[code] == len(c.sizes) or not _held(code, c.labels[x], x, i, c):
                 continue
             for b in range(len(c.sizes)):
-                if b == c.labels[x] or _held(c.codes[i, x], b, -1, i, c):
-                    continue
-                for t in range(c.sizes[b]):
-                    lack, hold = _changes(x, c.members[b, t], b, c)
-                    if lack <= 0 and hold > 0:
-                        _place(x, c.members[b, t], b, c)
-                        return True
-    return False
+                if not _held(code, b, -1, i, c):
+                    y = _takes(x, b, c)
+                    if y >= 0:
+                        _place(x, y, b, c)
+                        holders[code] += 1
+                        some = True
+                        break
+    return some
 
 
 @njit(cache=True)
@@ -171,7 +185,7 @@ def repair(near: np.ndarray, c: Crowds) -> bool:
     while True:
         lacking, progress = False, False
         for a in range(len(c.sizes)):
-            while _lacks(a, c):
+            while (c.distinct[a] < c.wanted).any():
                 x, y = _best_repair(a, near[a], c)
                 if x < 0:
                     x, y = _best_repair(a, everyone, c)
@@ -225,21 +239,16 @@ def improve(near: np.ndarray, c: Crowds, k: int, most: int, sweeps: int, least: 
         for x in range(len(c.labels)):
             if not look[x]:
                 continue
-            look[x] = False
-            a = c.labels[x]
-            best, best_crowd, best_point = -least, -1, -1
-            for b in near[x]:
-                if b == a:
-                    continue
+            look[x], a = False, c.labels[x]
+            best, to, other = -least, -1, -1
+            for b in near[x][near[x] != a]:
                 to_b = _dot(c.points[x], c.sums[b])
                 for t in range(-1 if c.sizes[a] > k and c.sizes[b] < most else 0, c.sizes[b]):
                     y = c.members[b, t] if t >= 0 else -1
                     cost = _cost(x, y, b, to_b, c)
                     if cost < best and _changes(x, y, b, c)[0] <= 0:
-                        best, best_crowd, best_point = cost, b, y
-            if best_crowd < 0:
-                continue
-            _place(x, best_point, best_crowd, c)
-            for crowd in (a, best_crowd):
-                for i in range(c.sizes[crowd]):
-                    look[c.members[crowd, i]] = True
+                        best, to, other = cost, b, y
+            if to >= 0:
+                _place(x, other, to, c)
+                for crowd in (a, to):
+                    look[c.members[crowd, : c.sizes[crowd]]] = True

@@ -1,5 +1,6 @@
 """Embeddings and latents that exist already -> rows, one a photo or person."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -31,6 +32,11 @@ class Arrays:
     latents: np.ndarray | None  # float32 [n, l], flat
     generator: str | None  # what the file of latents says they are of
 
+    @property
+    def latent_dims(self) -> int:
+        """Floats of a latent; 0: there are none."""
+        return 0 if self.latents is None else int(self.latents.shape[1])
+
 
 def read_rows(embeddings: Path, latents: Path | None, identities: Path | None) -> Arrays:
     """Reads embeddings, and latents and identities if they are there.
@@ -60,26 +66,30 @@ def read_rows(embeddings: Path, latents: Path | None, identities: Path | None) -
     return Arrays(source, told, values.astype(np.float32), found, generator)
 
 
-def as_rows(arrays: Arrays, file: Path) -> Iterator[pa.Table]:
-    """Arrays as the population keeps them, some thousand rows at a time."""
-    info = file.stat()
+def as_tables(arrays: Arrays, numbers: Sequence[int], file: os.stat_result) -> Iterator[pa.Table]:
+    """Some rows of arrays as the population keeps them, a few thousand at a time.
+
+    Args:
+        numbers: which rows.
+        file: size and time of the file they come from.
+    """
     latents = arrays.latents
-    dims, latent_dims = arrays.embeddings.shape[1], 0 if latents is None else latents.shape[1]
-    for start in range(0, len(arrays.told), SHARD_ROWS):
+    dims, latent_dims = arrays.embeddings.shape[1], arrays.latent_dims
+    for start in range(0, len(numbers), SHARD_ROWS):
         rows = [
             Row(
-                arrays.source,
-                told.photo,
-                ENROLLED,
-                told.identity,
-                info.st_size,
-                info.st_mtime_ns,
+                source=arrays.source,
+                photo=arrays.told[number].photo,
+                status=ENROLLED,
+                identity=arrays.told[number].identity,
+                bytes=file.st_size,
+                mtime_ns=file.st_mtime_ns,
                 faces=1,
-                given=told.given,
+                given=arrays.told[number].given,
                 embedding=arrays.embeddings[number],
                 latent=None if latents is None else latents[number],
             )
-            for number, told in enumerate(arrays.told[start : start + SHARD_ROWS], start)
+            for number in numbers[start : start + SHARD_ROWS]
         ]
         yield table_of(rows, dims, latent_dims)
 

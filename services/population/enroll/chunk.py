@@ -85,11 +85,16 @@ def enroll_chunk(job: Job, entries: Sequence[Entry]) -> pa.Table:
 
 
 async def enroll_photos(
-    job: Job, entries: Sequence[Entry], triton: Triton, report: Callable[[], object] = lambda: None
+    job: Job,
+    entries: Sequence[Entry],
+    triton: Triton,
+    most: int = MOST_WAITING,
+    report: Callable[[], None] | None = None,
 ) -> AsyncGenerator[list[Row], None]:
     """Enrols photos, several at a time. Close the generator if it is left early.
 
     Args:
+        most: photos whose rows may wait for others to be given out with.
         report: called after each photo.
 
     Yields:
@@ -105,9 +110,10 @@ async def enroll_photos(
     async with aclosing(photos) as looked:
         async for photo in looked:
             waiting.append((next(ahead), photo))
-            report()
+            if report:
+                report()
             chips = sum(seen.result is not None and seen.result.chip is not None for _, seen in waiting)
-            if chips == BATCH or len(waiting) == MOST_WAITING:
+            if chips == BATCH or len(waiting) >= min(most, MOST_WAITING):
                 yield await _rows(job, waiting, triton)
                 waiting = []
     if waiting:

@@ -133,18 +133,13 @@ def read_identities(file: Path, wanted: Sequence[str]) -> list[Told]:
     return rows
 
 
-def to_read(entries: Iterable[Entry], known: Mapping[str, Known], rules: Rules) -> tuple[list[Entry], int]:
+def to_read(entries: Iterable[Entry], known: Mapping[str, Known], rules: Rules) -> list[Entry]:
     """The photos that have to be read: new ones, changed ones, bad ones, and those judged by other rules.
 
     Args:
         known: what is stored, by photo.
-
-    Returns:
-        Them in their order, and how many others there are.
     """
-    entries = list(entries)
-    todo = [entry for entry in entries if _has_to_be_read(entry, known.get(entry.photo), rules)]
-    return todo, len(entries) - len(todo)
+    return [entry for entry in entries if _has_to_be_read(entry, known.get(entry.photo), rules)]
 
 
 def is_news(row: Row, known: Mapping[str, Known]) -> bool:

@@ -127,11 +127,15 @@ class Store:
         """Lets people who were removed be enrolled again."""
         write_removed(self.folder, read_removed(self.folder)[0] - set(identities), erased=True)
 
-    def discard(self) -> None:
-        """Removes the population; what is left if that is cut short is none any more."""
-        with saying_what_to_do(self.folder):
-            (self.folder / ABOUT).unlink(missing_ok=True)
-            shutil.rmtree(self.folder)
+    def abandon(self) -> None:
+        """Removes a population in which nobody is; what is left if that is cut short is none any more.
+
+        If people were removed from it, it stays as it is: or nobody would know of them any more.
+        """
+        if not read_removed(self.folder)[0]:
+            with saying_what_to_do(self.folder):
+                (self.folder / ABOUT).unlink(missing_ok=True)
+                shutil.rmtree(self.folder)
 
 
 def without(table: pa.Table, identities: Iterable[str]) -> pa.Table:
@@ -162,8 +166,8 @@ def writing(folder: Path, about: About | None = None) -> Iterator[Store]:
         try:
             yield store
         finally:
-            if not store.about.finished and not store.shards() and not read_removed(folder)[0]:
-                store.discard()
+            if (folder / ABOUT).exists() and not store.about.finished and not store.shards():
+                store.abandon()
 
 
 def _opened(folder: Path, about: About | None) -> Store:

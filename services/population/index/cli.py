@@ -1,6 +1,5 @@
 """`anonfaces index`: is an index sound, what is in it, and what do two versions of it give away together?"""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +13,7 @@ from services.population.index.enrolment import EnrolmentStore
 from services.population.index.seal import read_key
 from services.population.index.series import version_folder, versions_of, with_enrolment
 from services.population.index.version import ClusterIndex, read_version
+from services.population.tell import tell
 from services.settings import Settings, settings
 from services.text import plain
 
@@ -22,7 +22,7 @@ console = Console()
 
 Name = Annotated[str, typer.Argument(help="name of an index, or a path to it")]
 Version = Annotated[str | None, typer.Option("--version", help="start of a version's name, or its number")]
-AsJson = Annotated[bool, typer.Option("--json", help="as JSON")]
+AsJson = Annotated[Path | None, typer.Option("--json", help="as JSON, into a file; - prints it")]
 
 
 @app.callback()
@@ -58,11 +58,11 @@ def _counted(index: ClusterIndex) -> str:
 
 
 @app.command()
-def show(name: Name, version: Version = None, as_json: AsJson = False) -> None:
+def show(name: Name, version: Version = None, as_json: AsJson = None) -> None:
     """What an index says of itself: crowds, models, and the ledger of its versions."""
     index = read_version(_folder(_settings(name), version))
-    if as_json:
-        typer.echo(json.dumps({key: value for key, value in index.manifest.items() if key != "checksum"}))
+    if as_json is not None:
+        tell({key: value for key, value in index.manifest.items() if key != "checksum"}, as_json)
         return
     told = index.manifest["provenance"]
     console.print(
@@ -99,7 +99,7 @@ def diff(
     name: Name,
     old: Annotated[str, typer.Argument(help="start of a version's name, or its number")],
     new: Annotated[str | None, typer.Argument(help="the same; the current one if not given")] = None,
-    as_json: AsJson = False,
+    as_json: AsJson = None,
 ) -> None:
     """What somebody who holds both versions, and what was published with each, could single out."""
     chosen = _settings(name)
@@ -107,8 +107,8 @@ def diff(
     key_file = EnrolmentStore.of(chosen, first.name).key_file
     both = first.enrolment is not None and second.enrolment is not None
     difference = compare(first, second, read_key(key_file) if both else None)
-    if as_json:
-        typer.echo(json.dumps(difference.as_dict()))
+    if as_json is not None:
+        tell(difference.as_dict(), as_json)
     else:
         console.print(describe(difference), soft_wrap=True, highlight=False)
 

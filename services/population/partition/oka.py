@@ -41,45 +41,25 @@ def oka_published(embeddings: np.ndarray, k: int, seed: int = 0, effort: str = "
     return _one_pass(scaled.mean(axis=1, keepdims=True), scaled.var(axis=1), k, seed)
 
 
-class _Crowds:
-    """Crowds that know their centres while people come."""
-
-    def __init__(self, points: np.ndarray, members: list[list[int]]) -> None:
-        self.members = members
-        self._points = points
-        self.centres = np.stack([points[people].mean(axis=0) for people in members])
-        self._squares = (self.centres**2).sum(axis=1)
-
-    def nearest(self, person: int, among: np.ndarray | slice) -> int:
-        """The crowd whose centre is nearest; `among` is the numbers of those that may be."""
-        distances = self._squares[among] - 2 * (self.centres[among] @ self._points[person])
-        place = int(distances.argmin())
-        return place if isinstance(among, slice) else int(among[place])
-
-    def add(self, person: int, crowd: int) -> None:
-        self.members[crowd].append(person)
-        self.centres[crowd] += (self._points[person] - self.centres[crowd]) / len(self.members[crowd])
-        self._squares[crowd] = self.centres[crowd] @ self.centres[crowd]
-
-
 def _one_pass(points: np.ndarray, apart: np.ndarray, k: int, seed: int) -> np.ndarray:
     """Labels; a person's squared distance to a centre is that of their points, and `apart`, the same for all, added."""
     n = len(points)
     seeds = np.random.default_rng(seed).choice(n, n // k, replace=False)
-    crowds = _Crowds(points, [[int(person)] for person in seeds])
-    for person in np.setdiff1d(np.arange(n), seeds)[::-1]:
-        crowds.add(int(person), crowds.nearest(person, slice(None)))
-    surplus = []
-    for crowd, people in enumerate(crowds.members):
-        distances = ((points[people] - crowds.centres[crowd]) ** 2).sum(axis=1) + apart[people]
-        order = np.argsort(distances, kind="stable")
-        surplus += [people[i] for i in order[k:]]
-        crowds.members[crowd] = [people[i] for i in order[:k]]
-    crowds = _Crowds(points, crowds.members)
+    labels = np.full(n, -1, np.int64)
+    crowds = Crowds(len(seeds), points.shape[1])
+    for person in seeds:
+        labels[person] = crowds.open(points[[person]])
+    for person in np.flatnonzero(labels < 0)[::-1]:
+        labels[person] = crowds.squared(points[[person]]).argmin()
+        crowds.add(points[person], labels[person])
+    surplus = _surplus(crowds.squared, points, apart, labels, k)
+    labels[surplus] = -1
+    crowds = Crowds(len(seeds), points.shape[1])
+    for crowd in range(len(seeds)):
+        crowds.open(points[labels == crowd])
     for person in surplus[::-1]:
-        small = np.array([crowd for crowd, people in enumerate(crowds.members) if len(people) < k], np.int64)
-        crowds.add(person, crowds.nearest(person, small if len(small) else slice(None)))
-    labels = np.empty(n, np.int64)
-    for crowd, people in enumerate(crowds.members):
-        labels[people] = crowd
+        distances = crowds.squared(points[[person]])[0]
+        small = crowds.sizes < k
+        labels[person] = np.where(small, distances, np.inf).argmin() if small.any() else distances.argmin()
+        crowds.add(points[person], labels[person])
     return labels

@@ -55,3 +55,42 @@ class Rest:
         left = ~self.taken
         self.people, self.points, self._squares = self.people[left], self.points[left], self._squares[left]
         self.taken = np.zeros(len(self.people), np.bool_)
+
+
+class Crowds:
+    """Crowds that people join one by one, known by their sizes and the means of their members."""
+
+    def __init__(self, most: int, dims: int) -> None:
+        self.count = 0
+        self._sizes = np.zeros(most, np.int64)
+        self._centres = np.zeros((most, dims))
+        self._squares = np.zeros(most)  # of the centres
+
+    @property
+    def sizes(self) -> np.ndarray:
+        return self._sizes[: self.count]
+
+    def open(self, points: np.ndarray) -> int:
+        """A further crowd, of these points [p, d]; its number."""
+        self._set(self.count, points.mean(axis=0), len(points))
+        self.count += 1
+        return self.count - 1
+
+    def add(self, point: np.ndarray, crowd: int) -> None:
+        size = self._sizes[crowd] + 1
+        self._set(crowd, self._centres[crowd] + (point - self._centres[crowd]) / size, size)
+
+    def squared(self, points: np.ndarray) -> np.ndarray:
+        """Squared distances [p, crowds] of points [p, d] to the centres."""
+        products = points @ self._centres[: self.count].T
+        return np.maximum((points**2).sum(axis=1)[:, None] + self._squares[: self.count] - 2 * products, 0)
+
+    def costs(self, points: np.ndarray, most: int) -> np.ndarray:
+        """How much the within-crowd sum of squares grows, [p, crowds], if one of the points joins a crowd.
+
+        Infinite for crowds that have `most` members.
+        """
+        return np.where(self.sizes < most, self.squared(points) * (self.sizes / (self.sizes + 1)), np.inf)
+
+    def _set(self, crowd: int, centre: np.ndarray, size: int) -> None:
+        self._centres[crowd], self._squares[crowd], self._sizes[crowd] = centre, centre @ centre, size
