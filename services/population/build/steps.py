@@ -14,7 +14,7 @@ from services.population.build.growth import People, Plan, first_plan, mean_by, 
 from services.population.build.options import BuildOptions, Built, Place, constraints_of
 from services.population.constraints import partition_with
 from services.population.engine import Engine
-from services.population.enroll.duplicates import SHARE, likely_duplicates
+from services.population.enroll.duplicates import MOST_PAIRS, SHARE, likely_duplicates
 from services.population.index import ClusterIndex, Crowds, publish, read_index, versions_of
 from services.population.index.diff import compare
 from services.population.index.series import CURRENT
@@ -114,6 +114,11 @@ def _duplicates(population: Population, options: BuildOptions, models: Models) -
     if options.duplicates == "ignore":
         return np.empty((0, 2), np.int64)
     pairs, _ = likely_duplicates(population.embeddings, threshold)
+    if len(pairs) == MOST_PAIRS:
+        raise EnrolmentError(
+            f"more than {MOST_PAIRS:,} pairs of identities are nearer than {threshold:.3g}: these are not different "
+            "people, or the threshold is too large (--duplicate-threshold)"
+        )
     if options.duplicates == "refuse" and len(pairs):
         raise EnrolmentError(
             f"{len(pairs)} pairs of identities are nearer than {threshold:.3g}, likely one person each; look at "

@@ -1,4 +1,4 @@
-"""Optional constraints on a partition: attributes that must not mix, attributes that must, and what they cost in loss."""
+"""Optional constraints on a partition: attributes that must not mix, attributes that must, and their price in loss."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +34,7 @@ class Constrained:
     def lines(self) -> list[str]:
         """For the terminal: the price, and what was not done as asked."""
         price = f"information loss {self.loss:.4f}, {self.unconstrained_loss:.4f} without constraints"
-        return [f"{price}: {self.price:+.1%}", *map(str, self.merged), *self.notes]
+        return [f"{price}: {round(self.price, 3) + 0.0:+.1%}", *map(str, self.merged), *self.notes]
 
 
 def partition_with(
@@ -113,7 +113,7 @@ def check_constraints(
             strata = merge.apply(strata)
         mixed = int((distinct_values(labels, codes_of(strata)[None])[:, 0] > 1).sum())
         if mixed:
-            raise PartitionError(f"{mixed} crowds mix people of different {', '.join(constraints.separate)}")
+            raise PartitionError(f"crowds that mix people of different {' and '.join(constraints.separate)}: {mixed}")
     for name, wanted in constraints.diverse:
         fewest = int(distinct_values(labels, codes_of(attributes[name])[None]).min())
         if fewest < wanted:

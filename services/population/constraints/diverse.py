@@ -99,14 +99,14 @@ def diversify(
         notes.append(f"values suffice for {limit} crowds at most: partitioned with k = {served} instead of {k}")
     surplus = int(labels.max()) + 1 - limit
     if surplus > 0:
-        notes.append(f"{surplus} crowds joined a near one: values suffice for {limit} crowds at most")
+        notes.append(f"{surplus} of the crowds joined a near one: values suffice for {limit} crowds at most")
     while labels.max() >= limit:
         labels = _merge(points, labels, np.arange(labels.max() + 1), int(labels.max()) + 1 - limit)
     codes = np.stack([codes_of(attribute.values) for attribute in sensitive])
     wanted = np.array([attribute.wanted for attribute in sensitive])
     labels, joined = _repaired(points, labels, codes, wanted)
     if joined:
-        notes.append(f"{joined} crowds joined a near one: no exchange made them diverse")
+        notes.append(f"{joined} of the crowds joined a near one: no exchange made them diverse")
     return Diversified(search(points, labels, k, codes, wanted, seed, effort), tuple(notes))
 
 

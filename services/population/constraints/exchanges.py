@@ -1,7 +1,7 @@
 """Exchanges and moves between crowds that a sensitive attribute has a say in: those that repair, those that improve.
 
-All costs are changes of the within-crowd sum of squares, from crowds' sums alone: no table of all pairs is held, so
-that a population of any size fits. One file, since what numba caches does not see changes in other files.
+Costs are changes of the within-crowd sum of squares, from crowds' sums alone: no table of all pairs is held. All is in
+one file, since numba's cache does not see changes of others.
 """
 
 import numpy as np
@@ -155,7 +155,8 @@ def _spread(c):  # type: ignore[no-untyped-def]
         holders = np.zeros(c.codes[i].max() + 1, np.int64)  # crowds that hold a value
         for crowd in range(len(c.sizes)):
             for code in np.unique(c.codes[i][c.members[crowd, : c.sizes[crowd]]]):
-                holders[code] += code >= 0
+                if code >= 0:
+                    holders[code] += 1
         for x in range(len(c.labels)):
             code = c.codes[i, x]
             if code < 0 or holders[code] == len(c.sizes) or not _held(code, c.labels[x], x, i, c):
@@ -175,11 +176,7 @@ def _spread(c):  # type: ignore[no-untyped-def]
 def repair(near: np.ndarray, c: Crowds) -> bool:
     """Exchanges that bring crowds the values they lack, each the cheapest with near crowds, else with all.
 
-    Args:
-        near: int64 [crowds, q], for each crowd some that are near to it.
-
-    Returns:
-        whether no crowd lacks anything now; False: no exchange helps any more.
+    `near` is int64 [crowds, q], for each crowd some that are near to it. Answers whether nothing is lacking now.
     """
     everyone = np.arange(len(c.sizes))
     while True:
@@ -202,12 +199,8 @@ def repair(near: np.ndarray, c: Crowds) -> bool:
 def anneal(
     near: np.ndarray, c: Crowds, k: int, most: int, proposals: int, hot: float, cold: float, rng: np.random.Generator
 ) -> None:
-    """Simulated annealing (Kirkpatrick et al. 1983) among partitions in which no crowd lacks anything.
-
-    Args: as of `improve`; hot and cold are the first and the last temperature, in squared distances.
-    """
-    cooling = np.log(cold / hot)
-    heat = hot
+    """Simulated annealing (Kirkpatrick et al. 1983) among partitions in which nothing is lacking; see `improve`."""
+    cooling, heat = np.log(cold / hot), hot
     for step in range(proposals):
         if step % 1024 == 0:
             heat = hot * np.exp(cooling * step / proposals)

@@ -1,5 +1,7 @@
 """Lowers the loss of crowds while no crowd comes to lack a value: local search, and annealing as effort allows."""
 
+from itertools import pairwise
+
 import numpy as np
 
 from services.population.constraints.crowds import crowds_of
@@ -12,6 +14,7 @@ LEAST = 1e-9  # what an exchange must gain, in mean squared distances: rounding 
 HOT, COLD = 0.1, 0.005  # temperatures, in mean squared distances over k
 # How many exchanges annealing proposes: for each point, and at most in all. Three million take about a second.
 EFFORTS = {"quick": (0, 0), "default": (4000, 5_000_000), "thorough": (60_000, 200_000_000)}
+FEWEST = 300  # proposals a point, a round; fewer change little
 TABLE = 1 << 26  # distances held at once
 
 
@@ -37,14 +40,16 @@ def search(
     points = centred(embeddings)
     mean_square = 2 * float((points**2).sum()) / len(points)
     each, most_in_all = EFFORTS[effort]
-    proposals = round(min(each * len(points), most_in_all) / ROUNDS)
+    proposals = min(each * len(points), most_in_all) // ROUNDS
+    if proposals < FEWEST * len(points):
+        proposals = 0
     most = max(2 * k - 1, int(np.bincount(labels).max()))
     rng = np.random.default_rng(seed)
     steps = np.geomspace(HOT, COLD, ROUNDS + 1) * mean_square / k
-    found = []
+    found: list[tuple[float, int, np.ndarray]] = []
     for annealed in (False, True) if proposals and mean_square else (False,):
         current = labels
-        for hot, cold in zip(steps[:-1], steps[1:], strict=True) if annealed else ():
+        for hot, cold in pairwise(steps) if annealed else ():
             c = crowds_of(points, codes, wanted, current, most)
             anneal(nearest(points, centres_of(c.sums, c.sizes), NEAR), c, k, most, proposals, hot, cold, rng)
             current = c.labels

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import pyarrow as pa
@@ -102,6 +103,8 @@ def _read_named(path: Path) -> tuple[np.ndarray, dict[str, list[str]]]:
         values = read_embeddings(path)
     except PartitionError as refused:
         raise EnrolmentError(str(refused)) from refused
+    except BadZipFile as damaged:  # numpy takes what begins like an archive for one, whatever it is called
+        raise EnrolmentError(f"{path} is no .npy file: {damaged}") from damaged
     said = {}
     for name in NAMING if path.suffix != ".npy" else ():
         with suppress(ValueError):  # the embeddings were read: it is not there, or holds objects
@@ -179,7 +182,7 @@ def _latents(path: Path, photos: list[str] | None, rows: int) -> tuple[np.ndarra
     if path.suffix == ".npy":
         try:
             values = np.array(np.load(path, mmap_mode="r", allow_pickle=False))
-        except (OSError, ValueError, EOFError) as damaged:
+        except (OSError, ValueError, EOFError, BadZipFile) as damaged:
             raise EnrolmentError(f"{path} is not a whole .npy file of numbers: {damaged}") from damaged
         generator, order = None, None
     else:
@@ -191,13 +194,13 @@ def _latents(path: Path, photos: list[str] | None, rows: int) -> tuple[np.ndarra
         order = _matched(found.names, photos, path) if photos else None
     if order is not None:
         values = values[order]
-    if values.dtype.kind != "f" or len(values) != rows or not _are_latents(values):
+    if values.dtype.kind != "f" or values.ndim < 2 or len(values) != rows or not _are_latents(values):
         raise EnrolmentError(f"{path} does not hold one latent of finite numbers for each of the {rows} embeddings")
     return values.reshape(rows, -1).astype(np.float32), generator
 
 
 def _are_latents(values: np.ndarray) -> bool:
-    return values.ndim > 1 and values[0].size > 0 and bool((np.abs(values) <= LARGEST).all())
+    return values[0].size > 0 and bool((np.abs(values) <= LARGEST).all())
 
 
 def _matched(latents: Sequence[str], wanted: Sequence[str], path: Path) -> list[int]:

@@ -29,6 +29,7 @@ from services.population.enroll.writing import remove as remove_from
 from services.population.tell import tell
 from services.settings import settings
 
+LEAST = 1e-6  # of a threshold
 Json = Annotated[Path | None, typer.Option("--json", help="what came of it, as JSON; - prints it")]
 
 
@@ -43,7 +44,8 @@ def enroll(
     ] = None,
     group_by_face: Annotated[bool, typer.Option("--group-by-face", help="find identities from the faces")] = False,
     group_threshold: Annotated[
-        float | None, typer.Option(help="distance from which on two groups are two people; the embedder's if not given")
+        float | None,
+        typer.Option(min=LEAST, help="distance from which on two groups are two people; the embedder's if not given"),
     ] = None,
     embeddings: Annotated[
         Path | None,
@@ -59,7 +61,8 @@ def enroll(
         Several, typer.Option(help="of several faces: the one twice as large as any other, the largest, or none")
     ] = "dominant",
     duplicate_threshold: Annotated[
-        float | None, typer.Option(help="identities nearer than this may be one; 0.7 of the embedder's if not given")
+        float | None,
+        typer.Option(min=LEAST, help="identities nearer than this may be one; 0.7 of the embedder's if not given"),
     ] = None,
     readmit: Annotated[bool, typer.Option("--readmit", help="enrol people again who were removed")] = False,
     engine: Annotated[EngineName, typer.Option(help="local or ray")] = "local",
@@ -76,3 +79,98 @@ def enroll(
 
     The population holds personal data, one vector a photo; its folder is for its owner alone.
     """
+    target = population_folder(name, settings().populations_dir)
+    require_parent(as_json if str(as_json) != "-" else None)
+    _check_together(folder, embeddings, identities, latents, group_by_face)
+    if address is not None and triton is None:
+        raise EnrolmentError("the workers of a cluster need a Triton that all of them reach: name it with --triton")
+    about = {"identities": _fingerprint(identities)}
+    if embeddings is not None:
+        arrays = read_rows(embeddings, latents, identities)
+        made = stated(arrays, embedder, generator, settings())
+        row = embedder_named(made["embedder"], settings())
+        options = Options(duplicate_threshold or (SHARE * row.same_person if row else None), readmit=readmit)
+        about["latents"] = _fingerprint(latents)
+        outcome = enroll_arrays(arrays, embeddings, target, made, options, about)
+    elif folder is not None:
+        models = choose(settings().model_copy(update=_named(embedder=embedder, generator=generator)))
+        inverter, without = inverter_for(models, settings().model_repository)
+        estimators = tuple(find_estimators(settings().model_repository))
+        job = Job(name_of(folder.resolve()), models, inverter, estimators, several, settings())
+        same_person = models.embedder.same_person
+        options = Options(
+            duplicate_threshold or SHARE * same_person,
+            (group_threshold or LENIENT * same_person) if group_by_face else None,
+            readmit,
+            Engine(engine, address, shard_photos),
+        )
+        run = Run(job.source, without_latents=without, estimators=[estimator.name for estimator in estimators])
+        listing = list_photos(folder, identities, group_by_face)
+        outcome = enroll_folder(listing, target, job, options, run, about, partial(_serving, triton))
+    _tell(outcome, as_json)
+    if not outcome.enrolled:
+        raise EnrolmentError(
+            f"nobody was enrolled: no photo of {outcome.told['source']} has a face that can be used, as listed above"
+        )
+
+
+def remove(
+    name: Annotated[str, typer.Argument(help="name of the population")],
+    identities: Annotated[list[str], typer.Argument(help="who is to go, by name")],
+    as_json: Json = None,
+) -> None:
+    """Takes people out of a population: what was stored of them is erased, but for their names.
+
+    An index that was built with them stays as it is, and so do their photos, which are not touched: take them away as
+    well. Whoever was removed is not enrolled again, unless --readmit says so.
+    """
+    require_parent(as_json if str(as_json) != "-" else None)
+    target = population_folder(name, settings().populations_dir)
+    gone = remove_from(target, identities)
+    told = {"population": name, "removed": gone, "already_removed": len(set(identities)) - gone}
+    if as_json is not None:
+        tell(told, as_json)
+    if str(as_json) != "-":
+        Console().print(
+            f"{gone} identities were removed from population {name}, {told['already_removed']} had been before",
+            soft_wrap=True,
+            highlight=False,
+        )
+
+
+@contextmanager
+def _serving(url: str | None, job: Job) -> Iterator[str]:
+    """A Triton with a job's models: the one at `url`, or one of its own."""
+    if url is not None:
+        yield url
+        return
+    with LocalTriton(job.settings.model_repository, served_models(job), job.settings.home / "run" / "enroll") as server:
+        yield server.url
+
+
+def _check_together(
+    folder: Path | None, embeddings: Path | None, identities: Path | None, latents: Path | None, by_face: bool
+) -> None:
+    """Refuses options that say different things."""
+    if (folder is None) == (embeddings is None):
+        raise EnrolmentError("name a folder of photos, or a file of --embeddings; one of them")
+    if latents is not None and embeddings is None:
+        raise EnrolmentError("--latents are of --embeddings; of photos they are found by the inversion")
+    if by_face and (identities is not None or embeddings is not None):
+        raise EnrolmentError("--group-by-face finds identities in photos; it goes with neither --identities nor arrays")
+
+
+def _fingerprint(file: Path | None) -> dict[str, str] | None:
+    """Which file it was."""
+    return None if file is None else {"file": name_of(file.resolve()), "sha256": sha256_of(file)}
+
+
+def _named(**values: str | None) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _tell(outcome: Outcome, as_json: Path | None) -> None:
+    if as_json is not None:
+        tell(outcome.told, as_json)
+    console = Console(stderr=str(as_json) == "-")
+    show(outcome.told, outcome.listed, outcome.pairs, console)

@@ -43,7 +43,8 @@ class _Blocks:
     def __init__(self, embeddings: np.ndarray, threshold: float):
         self.embeddings, self.threshold = embeddings, threshold
         # Centred, or float32 cancels. Two more columns make one product of it: x.y - x.x / 2 - y.y / 2 = -gap^2 / 2.
-        centred = np.asarray(embeddings - embeddings.mean(axis=0, dtype=np.float64), np.float32)
+        middle = embeddings.mean(axis=0, dtype=np.float64) if len(embeddings) else 0
+        centred = np.asarray(embeddings - middle, np.float32)
         # A little is left for float32's error: what is a pair is decided in float64.
         halves = np.einsum("nd,nd->n", centred, centred)[:, None] / 2 * np.float32(1 - ROUNDING)
         ones = np.ones_like(halves)

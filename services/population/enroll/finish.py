@@ -37,7 +37,7 @@ def relabel(listing: Listing) -> Amend:
         ours = pc.equal(table["source"], listing.source).to_pylist()
         photos = table["photo"].to_pylist()
         entries = [told.get(photo) if mine else None for photo, mine in zip(photos, ours, strict=True)]
-        columns = {
+        columns: dict[str, list[Any]] = {
             "identity": [entry and entry.identity for entry in entries],
             "given": [entry and list(entry.given.items()) for entry in entries],
         }

@@ -126,9 +126,7 @@ def show(told: dict[str, Any], listed: list[tuple[str, ...]], pairs: Pairs | Non
     counts = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in told["statuses"].items())
     rate = f" in {told['seconds']:.0f} s" if told["read"] else ""
     say(f"photos {told['photos']} (read now {told['read']}{rate}, there already {told['kept']}): {counts}")
-    say(
-        f"identities enrolled {told['identities']}, without a photo that can be used {told['identities_without_a_photo']}"
-    )
+    say(f"identities enrolled {told['identities']}, without any photo of use {told['identities_without_a_photo']}")
     for suffix, count in told["other_formats"].items():
         say(f"{count} {suffix} files are not read; convert them to JPEG, PNG or WebP")
     if told["refused"]:
@@ -143,8 +141,8 @@ def show(told: dict[str, Any], listed: list[tuple[str, ...]], pairs: Pairs | Non
 
 def _unsure(grouping: dict[str, Any]) -> str:
     return (
-        f"identities were found by face: {grouping['groups']}, told apart from a distance of {grouping['threshold']:.3f} "
-        f"on. {grouping['pairs_near']} pairs of them are within a tenth of it, and {grouping['photos_near']} photos "
+        f"identities were found by face: {grouping['groups']}, told apart from {grouping['threshold']:.3f} on. "
+        f"{grouping['pairs_near']} pairs of them are within a tenth of it, and {grouping['photos_near']} photos "
         "might belong elsewhere: look at them. A person split in two counts twice, and k would not hold for them; two "
         "people in one only look less like themselves. Raise --group-threshold to merge more."
     )
@@ -156,8 +154,8 @@ def _show_pairs(pairs: Pairs, file: str, console: Console) -> None:
         table.add_row(*(plain(escape(name)) for name in names), f"{distance:.3f}")
     console.print(table)
     console.print(
-        f"{len(pairs.distances)} pairs of identities are nearer than {pairs.threshold:.3f}: likely one person under two "
-        f"names, who would count twice in a crowd. Look at them, and name them alike or remove one. All are in {file}",
+        f"{len(pairs.distances)} pairs of identities are nearer than {pairs.threshold:.3f}: likely one person under "
+        f"two names, who would count twice. Look at them, and name them alike or remove one. All are in {file}",
         soft_wrap=True,
         highlight=False,
         markup=False,

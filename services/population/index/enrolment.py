@@ -3,7 +3,6 @@
 import os
 import tempfile
 import zipfile
-from collections import Counter
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -55,11 +54,10 @@ class Enrolment:
         return Enrolment(identities, embeddings, crowd, np.arange(len(identities)))
 
     def people_per_crowd(self, crowds: int) -> np.ndarray:
-        """int64 [crowds], distinct people of each crowd, those removed since included."""
-        pairs = np.column_stack(
-            [np.concatenate([self.crowd, self.removed_crowd]), np.concatenate([self.person, self.removed_person])]
-        )
-        return np.bincount(np.unique(pairs, axis=0)[:, 0], minlength=crowds)
+        """int64 [crowds], distinct people of each crowd, those removed since included; each is in one crowd only."""
+        where = np.concatenate([self.crowd, self.removed_crowd])
+        _, first = np.unique(np.concatenate([self.person, self.removed_person]), return_index=True)
+        return np.bincount(where[first], minlength=crowds)
 
     def without(self, names: Collection[str], key: bytes) -> "Enrolment":
         """The enrolment after people were removed: their name and vector are gone, that they count is not.
@@ -98,11 +96,12 @@ def check_enrolment(crowds: Crowds, enrolment: Enrolment, k: int) -> None:
     where = np.concatenate([enrolment.crowd, enrolment.removed_crowd])
     if len(where) and not 0 <= where.min() <= where.max() < m:
         raise IndexRefused("the enrolment names a crowd that is not in the index")
-    repeated = [name for name, times in Counter(enrolment.identities.tolist()).items() if times > 1]
+    repeated = len(enrolment.identities) - len(set(enrolment.identities.tolist()))
     if repeated:
-        raise IndexRefused(f"{len(repeated)} identities are enrolled more than once; one vector and one crowd each")
+        raise IndexRefused(f"{repeated} identities are enrolled more than once; one vector and one crowd each")
     people = np.concatenate([enrolment.person, enrolment.removed_person])
-    if len(np.unique(np.column_stack([people, where]), axis=0)) != len(np.unique(people)):
+    _, first, of = np.unique(people, return_index=True, return_inverse=True)
+    if (where[first][of] != where).any():
         raise IndexRefused("a person is in two crowds; all identities of a person go to one")
     counted = enrolment.people_per_crowd(m)
     if counted.min() < k:

@@ -5,17 +5,25 @@ from collections.abc import Callable
 import numpy as np
 
 from services.errors import PartitionError
+from services.population.engine import Engine
 from services.population.partition.mdav import mdav
 from services.population.partition.swap import EFFORTS, swap
 
-# (embeddings float64 [n, d], k, seed, effort) -> labels int64 [n], 0..crowds-1
+CROWDS = 4096  # summed at a time
+
+# (embeddings float [n, d], k, seed, effort) -> labels int64 [n], 0..crowds-1
 Algorithm = Callable[[np.ndarray, int, int, str], np.ndarray]
 
-ALGORITHMS: dict[str, Algorithm] = {"mdav": lambda embeddings, k, seed, effort: mdav(embeddings, k), "swap": swap}
+ALGORITHMS: dict[str, Algorithm] = {"swap": swap, "mdav": lambda embeddings, k, seed, effort: mdav(embeddings, k)}
 
 
 def partition(
-    embeddings: np.ndarray, k: int, algorithm: str = "mdav", seed: int = 0, effort: str = "default"
+    embeddings: np.ndarray,
+    k: int,
+    algorithm: str = "swap",
+    seed: int = 0,
+    effort: str = "default",
+    engine: Engine | None = None,
 ) -> np.ndarray:
     """Splits people into crowds.
 
@@ -25,6 +33,7 @@ def partition(
         algorithm: a row of `ALGORITHMS`.
         seed: for algorithms that draw at random; the same seed gives the same labels.
         effort: quick, default or thorough, for algorithms that can go on.
+        engine: where `swap` works on its blocks; None: on this machine's processors.
 
     Returns:
         int64 [n], crowd numbers 0..m-1, every crowd with at least k members.
@@ -32,7 +41,9 @@ def partition(
     Raises:
         PartitionError: impossible k, embeddings that are not finite, an unknown algorithm or effort, an invalid answer.
     """
-    embeddings = np.asarray(embeddings, np.float64)
+    embeddings = np.asarray(embeddings)
+    if embeddings.dtype.kind != "f":
+        embeddings = embeddings.astype(np.float64)
     if embeddings.ndim != 2 or not np.isfinite(embeddings).all():
         raise PartitionError("embeddings must be an [n, d] array of finite numbers")
     if k < 2:
@@ -43,7 +54,10 @@ def partition(
         raise PartitionError(f"no algorithm named {algorithm!r}; there are {', '.join(ALGORITHMS)}")
     if effort not in EFFORTS:
         raise PartitionError(f"no effort named {effort!r}; there are {', '.join(EFFORTS)}")
-    labels = ALGORITHMS[algorithm](embeddings, k, seed, effort)
+    if algorithm == "swap":
+        labels = swap(embeddings, k, seed, effort, engine)
+    else:
+        labels = ALGORITHMS[algorithm](embeddings.astype(np.float64), k, seed, effort)
     check_labels(labels, len(embeddings), k)
     return labels
 
@@ -59,9 +73,17 @@ def check_labels(labels: np.ndarray, n: int, k: int) -> None:
 
 def information_loss(embeddings: np.ndarray, labels: np.ndarray) -> float:
     """Within-crowd over total sum of squares (SSE/SST), 0 (crowds of equals) .. 1 (no better than one crowd)."""
-    embeddings = np.asarray(embeddings, np.float64)
-    sums = np.zeros((labels.max() + 1, embeddings.shape[1]))
-    np.add.at(sums, labels, embeddings)
-    centres = sums / np.bincount(labels)[:, None]
-    within = ((embeddings - centres[labels]) ** 2).sum()
-    return float(within / max(((embeddings - embeddings.mean(axis=0)) ** 2).sum(), 1e-30))
+    # Sums are taken of what is left of the mean, in float64 and by parts: a large population is never copied whole.
+    mean = np.asarray(embeddings).mean(axis=0, dtype=np.float64)
+    sizes = np.bincount(labels)
+    order = np.argsort(labels, kind="stable")
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    within = total = 0.0
+    for crowd in range(0, len(sizes), CROWDS):
+        first, last = starts[crowd], starts[min(crowd + CROWDS, len(sizes))]
+        points = embeddings[order[first:last]] - mean
+        squares = float((points**2).sum())
+        sums = np.add.reduceat(points, starts[crowd : crowd + CROWDS][: len(sizes) - crowd] - first)
+        total += squares
+        within += squares - float((sums**2 / sizes[crowd : crowd + CROWDS, None]).sum())
+    return max(within, 0.0) / max(total, 1e-30)

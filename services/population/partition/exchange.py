@@ -11,7 +11,7 @@ from numba import njit
 MOVES = 0.3  # share of proposals that move a point instead of exchanging two, where sizes allow
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _crowds(labels: np.ndarray, count: int, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Members of every crowd [count, most + 1], how many they are, and each point's place among them."""
     members = np.full((count, most + 1), -1, np.int64)
@@ -25,7 +25,7 @@ def _crowds(labels: np.ndarray, count: int, most: int) -> tuple[np.ndarray, np.n
     return members, sizes, places
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _move(point, target, labels, members, sizes, places):  # type: ignore[no-untyped-def]
     """Takes a point out of its crowd and puts it into another."""
     crowd = labels[point]
@@ -39,7 +39,7 @@ def _move(point, target, labels, members, sizes, places):  # type: ignore[no-unt
     labels[point] = target
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _exchange(x, y, labels, members, places):  # type: ignore[no-untyped-def]
     """Two points of different crowds change places."""
     a, b = labels[x], labels[y]
@@ -48,7 +48,7 @@ def _exchange(x, y, labels, members, places):  # type: ignore[no-untyped-def]
     labels[x], labels[y] = b, a
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _sum_to(point, crowd, squared, members, sizes):  # type: ignore[no-untyped-def]
     total = 0.0
     for i in range(sizes[crowd]):
@@ -56,7 +56,7 @@ def _sum_to(point, crowd, squared, members, sizes):  # type: ignore[no-untyped-d
     return total
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _pair_sums(squared: np.ndarray, members: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """For each crowd the sum of squared distances between its members, each pair once."""
     pairs = np.zeros(len(sizes))
@@ -67,7 +67,7 @@ def _pair_sums(squared: np.ndarray, members: np.ndarray, sizes: np.ndarray) -> n
     return pairs
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def anneal(
     squared: np.ndarray,
     near: np.ndarray,
@@ -118,7 +118,7 @@ def anneal(
             _exchange(x, y, labels, members, places)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def improve(squared: np.ndarray, near: np.ndarray, labels: np.ndarray, k: int, most: int, sweeps: int) -> None:
     """For each point the best move or exchange with the crowds of near points, until none makes the loss smaller.
 
@@ -177,3 +177,71 @@ def improve(squared: np.ndarray, near: np.ndarray, labels: np.ndarray, k: int, m
                     look[members[crowd, i]] = True
         if not changed:
             break
+
+
+@njit(cache=True, nogil=True)
+def _farthest(distances, left):  # type: ignore[no-untyped-def]
+    """Who of those left is farthest."""
+    best = -1
+    for i in range(len(left)):
+        if left[i] and (best < 0 or distances[i] > distances[best]):
+            best = i
+    return best
+
+
+@njit(cache=True, nogil=True)
+def _take(distances, left, count, crowd, labels, points, total):  # type: ignore[no-untyped-def]
+    """The nearest `count` of those left become a crowd."""
+    remaining = np.flatnonzero(left)
+    nearest = remaining[np.argsort(distances[remaining])[:count]]
+    for point in nearest:
+        labels[point] = crowd
+        left[point] = False
+        total -= points[point]
+
+
+@njit(cache=True, nogil=True)
+def peel(points: np.ndarray, squared: np.ndarray, k: int) -> np.ndarray:
+    """MDAV (mdav.py) on distances that are known: crowds of k around the two points farthest apart, again and again.
+
+    Args:
+        points: float32 [n, d], n >= 2k, their mean near 0.
+        squared: float32 [n, n], squared distances.
+
+    Returns:
+        labels int64 [n]; crowds hold k..2k-1 members.
+    """
+    n = len(points)
+    labels = np.full(n, -1, np.int64)
+    left = np.ones(n, np.bool_)
+    total = np.zeros(points.shape[1])
+    for i in range(n):
+        total += points[i]
+    norms = np.zeros(n)
+    for i in range(n):
+        for t in range(points.shape[1]):
+            norms[i] += points[i, t] ** 2
+    count, crowd = n, 0
+    while count >= 2 * k:
+        to_mean = np.empty(n)
+        mean = total / count
+        for i in range(n):
+            along = 0.0
+            for t in range(points.shape[1]):
+                along += points[i, t] * mean[t]
+            to_mean[i] = norms[i] - 2 * along
+        far = _farthest(to_mean, left)
+        farthest = _farthest(squared[far], left)
+        _take(squared[far], left, k, crowd, labels, points, total)
+        crowd += 1
+        count -= k
+        if count >= 2 * k:
+            if not left[farthest]:
+                farthest = _farthest(squared[far], left)
+            _take(squared[farthest], left, k, crowd, labels, points, total)
+            crowd += 1
+            count -= k
+    for i in range(n):
+        if left[i]:
+            labels[i] = crowd
+    return labels

@@ -26,7 +26,7 @@ def kmeans(embeddings: np.ndarray, k: int, seed: int = 0, effort: str = "default
         embeddings: float [n, d].
         k: fewest members, at most n.
         seed: for the centres k-means starts from.
-        effort: a row of `ROUNDS`: how many turns at most; one, "quick", is what the paper describes.
+        effort: a row of `ROUNDS`: how many turns at most; in "quick" people are assigned once, as in their code.
 
     Returns:
         labels int64 [n]; floor(n/k) crowds of k to 2k - 1.
@@ -60,18 +60,19 @@ def _nearest_first(distances: np.ndarray, k: int) -> np.ndarray:
     """Labels for distances [n, m], m = floor(n/k): the nearest pair first until all m have k, then who is left."""
     n, m = distances.shape
     labels, sizes = np.full(n, -1), np.zeros(m, np.int64)
-    nearest = [(np.float64(distances[person].min()), person, distances[person].argmin()) for person in range(n)]
+    nearest = [(distances[person].min(), person, distances[person].argmin()) for person in range(n)]
     heapq.heapify(nearest)
-    for _ in range(m * k):
+    while len(nearest) > n - m * k:
         _, person, crowd = heapq.heappop(nearest)
-        while sizes[crowd] == k:  # full since; the distance to the next one waits its turn
-            least = np.inf
-            for other in range(m):
-                if sizes[other] < k and distances[person, other] < least:
-                    least, crowd = np.float64(distances[person, other]), other
-            _, person, crowd = heapq.heappushpop(nearest, (least, person, crowd))
-        labels[person] = crowd
-        sizes[crowd] += 1
+        if sizes[crowd] < k:
+            labels[person] = crowd
+            sizes[crowd] += 1
+            continue
+        crowd = -1  # full since; the distance to the next one waits its turn
+        for other in range(m):
+            if sizes[other] < k and (crowd < 0 or distances[person, other] < distances[person, crowd]):
+                crowd = other
+        heapq.heappush(nearest, (distances[person, crowd], person, crowd))
     for _, person, _ in nearest:  # fewer than k
         labels[person] = distances[person].argmin()
     return labels

@@ -1,4 +1,4 @@
-"""Greedy k-member clustering: Byun, Kamra, Bertino and Li 2007, DASFAA, algorithm 1, as Le et al. 2020 compare with it.
+"""Greedy k-member clustering: Byun, Kamra, Bertino and Li 2007, DASFAA, as Le et al. 2020 compare with it.
 
 As in the authors' code, a crowd is as good as its two members farthest apart are near.
 """

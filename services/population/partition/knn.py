@@ -56,7 +56,9 @@ def knn(
 
 def _sums(points: np.ndarray) -> np.ndarray:
     """float64 [n]: everyone's distances to all others, added up, in 256 MB."""
-    chunks = pairwise_distances_chunked(
-        points, lambda rows, start: rows.sum(axis=1, dtype=np.float64), working_memory=256
-    )
+    chunks = pairwise_distances_chunked(points, reduce_func=_sum, working_memory=256)
     return np.concatenate(list(chunks))
+
+
+def _sum(distances: np.ndarray, start: int) -> np.ndarray:
+    return distances.sum(axis=1, dtype=np.float64)

@@ -1,8 +1,8 @@
-"""OKA, one-pass k-means: Lin and Wei 2008, PAIS, section 3, as Le et al. 2020 compare with it (their "OTP")."""
+"""OKA, one-pass k-means: Lin and Wei 2008, PAIS, as Le et al. 2020 compare with it (their "OTP")."""
 
 import numpy as np
 
-from services.population.partition.paper import normalised, refuse_above
+from services.population.partition.paper import Crowds, means, normalised, refuse_above
 
 CELLS = 1_000_000_000  # people times crowds
 
@@ -52,7 +52,10 @@ def _one_pass(points: np.ndarray, apart: np.ndarray, k: int, seed: int) -> np.nd
     for person in np.flatnonzero(labels < 0)[::-1]:
         labels[person] = crowds.squared(points[[person]]).argmin()
         crowds.add(points[person], labels[person])
-    surplus = _surplus(crowds.squared, points, apart, labels, k)
+    distances = ((points - means(points, labels)[labels]) ** 2).sum(axis=1) + apart
+    order, sizes = np.lexsort([distances, labels]), np.bincount(labels)
+    rank = np.arange(n) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # of the people in `order`, within their crowds
+    surplus = order[rank >= k]
     labels[surplus] = -1
     crowds = Crowds(len(seeds), points.shape[1])
     for crowd in range(len(seeds)):

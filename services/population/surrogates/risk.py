@@ -21,7 +21,7 @@ from services.population.surrogates.slopes import Slopes, fit_slopes, promising
 from services.population.surrogates.weights import crowd_rng, members_of, random_mixtures
 
 LEAST_PRICE, MOST_PRICE = 0.05, 4.0  # of a recognised member, in squared thresholds
-AIMS = ((1.0, 0.0), (2.0, 0.12), (0.5, 0.0), (1.0, 0.06))  # by turns: times the price, and threshold raised by a share
+MARGINS = (0.0, 0.03, 0.0, 0.06)  # by turns: share by which the threshold to keep clear of is raised
 JITTER = 0.1  # of the people's spread: no two tries are the same, and a lucky one may be kept
 
 
@@ -67,6 +67,11 @@ class Tuned:
     budget: int  # most that were allowed
 
     @property
+    def met(self) -> bool:
+        """Whether the target was."""
+        return self.recognised <= self.budget
+
+    @property
     def latents(self) -> np.ndarray:
         """float32 [m, l]"""
         return np.array([chosen.latent for chosen in self.tries])
@@ -102,7 +107,7 @@ async def tune(
     Raises:
         PartitionError: no picture of some crowd has a face that the detector finds.
     """
-    search = _Search(latents, embeddings, labels, options, seed, models)
+    search = Search(latents, embeddings, labels, options, seed, models)
     first = []
     done = 0
 
@@ -122,7 +127,7 @@ async def tune(
     return Tuned(chosen, first, done, sum(kept.score[1] for kept in chosen), search.budget)
 
 
-class _Search:
+class Search:
     """The state of a search: what every crowd has tried, of that the tries worth keeping."""
 
     def __init__(
@@ -167,27 +172,30 @@ class _Search:
         if turn < len(self.starts):
             return self.starts[turn]
         self.slopes = self.slopes or fit_slopes(self.latents, self.embeddings, self.seed)
-        known = [scores for scores in (self.scores if all(self.tries) else []) if scores]
+        known = [[kept.score for kept in tries] for tries in self.tries if tries]
         unit = self.threshold**2
         going = price_of(known, self.budget, LEAST_PRICE * unit, MOST_PRICE * unit) if known else MOST_PRICE * unit
-        factor, margin = AIMS[(turn - len(self.starts)) % len(AIMS)]
-        rows = [self._move(number, turn, factor * going, margin) for number in range(len(self.members))]
+        clear = self.threshold * (1 + MARGINS[(turn - len(self.starts)) % len(MARGINS)])
+        rows = [self._move(number, turn, going, clear) for number in range(len(self.members))]
         return np.array(rows, np.float32)
 
-    def _move(self, number: int, turn: int, price: float, margin: float) -> np.ndarray:
+    def _move(self, number: int, turn: int, price: float, clear: float) -> np.ndarray:
+        """The next try of a crowd: from its best at that price, with members to be farther than `clear`."""
         assert self.slopes is not None
         people = self.latents[self.members[number]]
         rng, order = crowd_rng(people, self.seed, purpose=turn)
         weights = rng.normal(size=len(people))
         shift = (weights - weights.mean()) @ people[order].astype(np.float64)
         shift *= JITTER * self.slopes.spread / max(float(np.linalg.norm(shift)), 1e-12)
-        if not self.tries[number]:  # no face yet: nearer and nearer to the average, which has one
-            start = self.starts[0][number]
-            return self.slopes.plausible(start + (self.slopes.centre - start) * min(1.0, turn / 4) + shift)
+        if not self.tries[number]:
+            return self._towards_faces(number, turn) + shift
         best = self.tries[number][cheapest([kept.score for kept in self.tries[number]], price)]
         members = self.embeddings[self.members[number]]
-        threshold = self.threshold * (1 + margin)
-        moved = promising(
-            self.slopes, best.latent, best.portrait.embedding, members, threshold, price / self.threshold**2
-        )
+        moved = promising(self.slopes, best.latent, best.portrait.embedding, members, clear, price / clear**2)
         return self.slopes.plausible(moved + shift)
+
+    def _towards_faces(self, number: int, turn: int) -> np.ndarray:
+        """For a crowd whose tries showed no face: by thirds of the way, from its mean to other crowds' surrogates."""
+        faces = [tries[0].latent for tries in self.tries if tries]
+        aim = np.mean(faces, axis=0) if faces else self.starts[0].mean(axis=0)
+        return self.starts[0][number] + (aim - self.starts[0][number]) * min(1.0, (turn - 1) / 3)

@@ -45,9 +45,7 @@ def fit_slopes(latents: np.ndarray, embeddings: np.ndarray, seed: int) -> Slopes
     dual = np.linalg.solve(gram + max(RIDGE * squared, 1e-12) * np.eye(len(rows)), seen)
     along, sizes, right = np.linalg.svd(moved.T @ dual, full_matrices=False)
     kept = sizes > 1e-9 * max(float(sizes.max()), 1e-30)
-    return Slopes(
-        centre, x.min(axis=0), x.max(axis=0), squared**0.5, along[:, kept], sizes[kept, None] * right[kept]
-    )
+    return Slopes(centre, x.min(axis=0), x.max(axis=0), squared**0.5, along[:, kept], sizes[kept, None] * right[kept])
 
 
 def promising(

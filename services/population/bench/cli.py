@@ -1,0 +1,16 @@
+"""`anonfaces bench`: how good, how fast and how large; all figures of a table come from one run."""
+
+import typer
+
+from services.population.bench.lookup import lookup
+
+app = typer.Typer(help="Measurements: partitioners, their scale, crowd look-up.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Measurements: partitioners, their scale, crowd look-up."""
+
+
+for _command in (lookup,):
+    app.command()(_command)
