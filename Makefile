@@ -37,7 +37,7 @@ models: install
 	@$(BIN)/anonfaces models convert --stale
 
 index: models
-	@$(BIN)/anonfaces population demo --people 240 --k 10 --seed 7 --missing
+	@$(BIN)/anonfaces population demo --missing
 
 demo: setup
 	@$(BIN)/anonfaces local demo --out demo

@@ -14,9 +14,10 @@ from services.anonymizer.triton import Triton
 from services.errors import PartitionError
 from services.population.portrait import photograph
 from services.population.sample import sampler_for
-from services.population.surrogates import ChosenSurrogates, Report, RiskOptions, choose_surrogates
+from services.population.surrogates import ChosenSurrogates, Report, RiskOptions, choose_surrogates, mean_by
 from services.population.surrogates.choose import Crowded
 from services.population.surrogates.compare import compare
+from services.population.surrogates.weights import random_mixtures
 from services.settings import Settings
 
 CROWDS, K, SEED = 3, 4, 11
@@ -99,11 +100,11 @@ def test_mean_surrogates_are_reported_as_they_are_seen(town):
     assert chosen.report["centre_loss"] < seen["loss"]
 
 
-def test_random_surrogates_differ_from_plain_ones_and_are_the_same_each_time(town):
-    first, again = town.choose("random"), town.choose("random")
-    assert (first.latents == again.latents).all()
-    assert np.abs(first.latents - town.choose("mean").latents).max() > 0.05
-    assert [way["method"] for way in first.report["ways"]] == ["random"]
+def test_random_surrogates_are_other_mixtures_than_plain_ones(town):
+    chosen, people = town.choose("random"), town.people
+    assert (chosen.latents == random_mixtures(people.latents, people.labels, SEED)).all()
+    assert np.abs(chosen.latents - mean_by(people.latents, people.labels)).max() > 0.05
+    assert [way["method"] for way in chosen.report["ways"]] == ["random"]
 
 
 def test_risk_target_is_met_in_the_pictures_that_are_served(town, tuned):

@@ -11,7 +11,7 @@ from services.errors import PartitionError
 from services.population.constraints import Constraints, check_constraints, parse_constraints, partition_with
 from services.population.constraints.crowds import crowds_of
 from services.population.constraints.diverse import Sensitive, codes_of, diversify, most_crowds
-from services.population.constraints.exchanges import repair
+from services.population.constraints.exchanges import added_loss, place, repair
 from services.population.constraints.search import nearest, search
 from services.population.partition import information_loss, partition
 from services.settings import ROOT
@@ -108,6 +108,28 @@ def test_exchanges_alone_serve_as_many_crowds_as_one_attribute_can(population, w
     for members in crowds(c.labels):
         assert len(known(values[members])) >= wanted
     np.testing.assert_array_equal(np.bincount(c.labels), np.bincount(labels))
+    assert_consistent(c)
+
+
+def test_repair_finds_a_way_round():
+    """No exchange helps the first crowd, which lacks a third value, before another w has gone to the last crowd."""
+    values = np.array(list("wppwwptpvs"))
+    labels = np.repeat([0, 1, 2], [3, 4, 3])
+    c = crowds_of(np.random.default_rng(0).normal(size=(10, 2)), codes_of(values)[None], np.array([3]), labels)
+    assert repair(np.arange(3).repeat(3).reshape(3, 3).T.copy(), c)
+    assert [len(set(values[members])) >= 3 for members in crowds(c.labels)] == [True] * 3
+
+
+@pytest.mark.parametrize("other", [-1, 7], ids=["move", "exchange"])
+def test_added_loss_is_what_a_change_adds(other):
+    points = np.random.default_rng(1).normal(size=(12, 4))
+    labels = np.repeat([0, 1], [5, 7])
+    c = crowds_of(points - points.mean(axis=0), np.empty((0, 12), np.int64), np.empty(0, np.int64), labels, 8)
+    expected = added_loss(2, other, 1, c.points[2] @ c.sums[1], c)
+    place(2, other, 1, c)
+    assert c.labels[[2, other]].tolist() == ([1, 1] if other < 0 else [1, 0])
+    total = ((points - points.mean(axis=0)) ** 2).sum()
+    assert expected / total == pytest.approx(information_loss(points, c.labels) - information_loss(points, labels))
     assert_consistent(c)
 
 

@@ -200,6 +200,36 @@ def test_kmeans_gets_better_by_turns():
     assert default < quick
 
 
+def slow_oka(points: np.ndarray, k: int, seed: int) -> np.ndarray:
+    """OKA as the paper's authors wrote it: the centre is the mean of all coordinates of all members, one number."""
+    n = len(points)
+    crowds = [[int(i)] for i in np.random.default_rng(seed).choice(n, n // k, replace=False)]
+
+    def far(person: int, crowd: list[int]) -> float:
+        return float(np.linalg.norm(points[person] - points[crowd].mean()))
+
+    def join(person: int, among: list[list[int]]) -> None:
+        min(among, key=lambda crowd: far(person, crowd)).append(person)
+
+    for person in sorted(set(range(n)) - {crowd[0] for crowd in crowds}, reverse=True):
+        join(person, crowds)
+    surplus = []
+    for crowd in crowds:
+        crowd.sort(key=lambda person, all=tuple(crowd): far(person, list(all)))
+        surplus += crowd[k:]
+        del crowd[k:]
+    for person in surplus[::-1]:
+        join(person, [crowd for crowd in crowds if len(crowd) < k] or crowds)
+    return np.array([next(c for c, crowd in enumerate(crowds) if person in crowd) for person in range(n)])
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("k", [2, 5, 9])
+def test_published_oka_is_the_published_algorithm(k, seed):
+    points = groups(80, 5, 6, seed)
+    np.testing.assert_array_equal(oka_published(points, k, seed), slow_oka(points, k, seed))
+
+
 def test_published_oka_sees_only_the_mean_and_the_spread_of_the_coordinates():
     """Coordinates of each person in another order make another person, whom a number for a centre does not tell."""
     points = groups(120, 6, 10)

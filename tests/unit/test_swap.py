@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 from services.errors import AnonFacesError, PartitionError
 from services.population import cli
 from services.population.partition import information_loss, partition
+from services.population.partition.blocks import blocks
 from services.population.partition.matching import match
-from services.population.partition.swap import BLOCK, EFFORTS, blocks
+from services.population.partition.swap import BLOCK, EFFORTS
 from services.settings import ROOT
 
 CELEBA = ROOT.parent / "shared" / "data" / "anonfaces" / "celeba979_dlib.npz"

@@ -15,6 +15,7 @@ from scipy.sparse.csgraph import connected_components
 from services.population.index import Enrolment
 from services.population.index.seal import tags
 from services.population.people import Population
+from services.population.surrogates import mean_by
 
 WAITS = -1  # the crowd of who has none yet
 
@@ -166,10 +167,3 @@ def _same(one: Enrolment, other: Enrolment) -> bool:
         np.array_equal(getattr(one, name), getattr(other, name))
         for name in ("identities", "embeddings", "crowd", "person", "removed_tags")
     )
-
-
-def mean_by(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Means of rows by label, float32 [labels, ...]; sums in float64 and in the order of rows."""
-    sums = np.zeros((labels.max() + 1, values.shape[1]))
-    np.add.at(sums, labels, values.astype(np.float64))
-    return (sums / np.bincount(labels)[:, None]).astype(np.float32)

@@ -10,7 +10,7 @@ from services.anonymizer.models import Models
 from services.anonymizer.triton import Triton
 from services.errors import EnrolmentError, PartitionError
 from services.population.build.checks import check_exposure, check_population, check_same_epoch
-from services.population.build.growth import People, Plan, first_plan, mean_by, next_plan, people_of
+from services.population.build.growth import People, Plan, first_plan, next_plan, people_of
 from services.population.build.options import BuildOptions, Built, Place, constraints_of
 from services.population.constraints import partition_with
 from services.population.engine import Engine
@@ -19,7 +19,7 @@ from services.population.index import ClusterIndex, Crowds, publish, read_index,
 from services.population.index.diff import compare
 from services.population.index.series import CURRENT
 from services.population.people import Population
-from services.population.surrogates import ChosenSurrogates, choose_surrogates
+from services.population.surrogates import ChosenSurrogates, choose_surrogates, mean_by
 from services.provenance import check_model
 
 Progress = Callable[[str, int, int], None]  # (what, done, of how many)

@@ -1,7 +1,6 @@
 """Optional constraints on a partition: attributes that must not mix, attributes that must, and their price in loss."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from services.population.constraints.diverse import Sensitive, codes_of, diversi
 from services.population.constraints.parse import Constraints, parse_constraints
 from services.population.constraints.search import search
 from services.population.constraints.separate import Merge, merge_small, separate, strata_of
+from services.population.engine import Engine
 from services.population.partition import check_labels, information_loss, partition
 
 __all__ = ["Constrained", "Constraints", "Merge", "check_constraints", "parse_constraints", "partition_with"]
@@ -45,7 +45,7 @@ def partition_with(
     algorithm: str = "swap",
     seed: int = 0,
     effort: str = "default",
-    engine: Any = None,
+    engine: Engine | None = None,
 ) -> Constrained:
     """Splits people into crowds of at least k that keep to constraints; diversity holds within strata.
 
@@ -60,15 +60,14 @@ def partition_with(
     """
     embeddings = np.asarray(embeddings)
     _check_attributes(attributes, constraints, len(embeddings))
-    placed = {"engine": engine} if engine is not None else {}
 
     def partition_for(rows: np.ndarray, least: int) -> np.ndarray:
         everyone = len(rows) == len(embeddings)
         return (
-            base if everyone and least == k else partition(embeddings[rows], least, algorithm, seed, effort, **placed)
+            base if everyone and least == k else partition(embeddings[rows], least, algorithm, seed, effort, engine)
         )
 
-    base = partition(embeddings, k, algorithm, seed, effort, **placed)
+    base = partition(embeddings, k, algorithm, seed, effort, engine)
     base_loss = information_loss(embeddings, base)
     if _keeps(base, attributes, constraints):
         return Constrained(base, base_loss, base_loss, (), ())

@@ -59,8 +59,8 @@ def _changes(x, y, b, c):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _cost(x, y, b, to_b, c):  # type: ignore[no-untyped-def]
-    """What x joining crowd b, and y (-1: nobody) x's, costs; `to_b` is x times the sum of b."""
+def added_loss(x, y, b, to_b, c):  # type: ignore[no-untyped-def]
+    """What x joining crowd b, and y (-1: nobody) x's, adds to the sum of squares; `to_b` is x times the sum of b."""
     a = c.labels[x]
     na, nb = c.sizes[a], c.sizes[b]
     if y < 0:
@@ -93,7 +93,7 @@ def _join(x, b, c):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _place(x, y, b, c):  # type: ignore[no-untyped-def]
+def place(x, y, b, c):  # type: ignore[no-untyped-def]
     """x joins crowd b; y, if there is one, takes x's place in the crowd that x leaves."""
     a = c.labels[x]
     _leave(x, a, c)
@@ -131,7 +131,7 @@ def _best_repair(a, crowds, c):  # type: ignore[no-untyped-def]
                 x = c.members[a, j]
                 lack, _ = _changes(x, y, b, c)
                 if lack < 0:
-                    cost = _cost(x, y, b, _dot(c.points[x], c.sums[b]), c) / -lack
+                    cost = added_loss(x, y, b, _dot(c.points[x], c.sums[b]), c) / -lack
                     if cost < best:
                         best, best_x, best_y = cost, x, y
     return best_x, best_y
@@ -165,7 +165,7 @@ def _spread(c):  # type: ignore[no-untyped-def]
                 if not _held(code, b, -1, i, c):
                     y = _takes(x, b, c)
                     if y >= 0:
-                        _place(x, y, b, c)
+                        place(x, y, b, c)
                         holders[code] += 1
                         some = True
                         break
@@ -189,7 +189,7 @@ def repair(near: np.ndarray, c: Crowds) -> bool:
                 if x < 0:
                     lacking = True
                     break
-                _place(x, y, c.labels[y], c)
+                place(x, y, c.labels[y], c)
                 progress = True
         if not progress and not (lacking and _spread(c)):
             return not lacking
@@ -210,9 +210,9 @@ def anneal(
             continue
         if c.sizes[a] <= k or c.sizes[b] >= most or rng.random() >= MOVES:
             y = c.members[b, int(rng.random() * c.sizes[b])]
-        cost = _cost(x, y, b, _dot(c.points[x], c.sums[b]), c)
+        cost = added_loss(x, y, b, _dot(c.points[x], c.sums[b]), c)
         if (cost <= 0 or rng.random() < np.exp(-cost / heat)) and _changes(x, y, b, c)[0] <= 0:
-            _place(x, y, b, c)
+            place(x, y, b, c)
 
 
 @njit(cache=True)
@@ -238,10 +238,10 @@ def improve(near: np.ndarray, c: Crowds, k: int, most: int, sweeps: int, least: 
                 to_b = _dot(c.points[x], c.sums[b])
                 for t in range(-1 if c.sizes[a] > k and c.sizes[b] < most else 0, c.sizes[b]):
                     y = c.members[b, t] if t >= 0 else -1
-                    cost = _cost(x, y, b, to_b, c)
+                    cost = added_loss(x, y, b, to_b, c)
                     if cost < best and _changes(x, y, b, c)[0] <= 0:
                         best, to, other = cost, b, y
             if to >= 0:
-                _place(x, other, to, c)
+                place(x, other, to, c)
                 for crowd in (a, to):
                     look[c.members[crowd, : c.sizes[crowd]]] = True

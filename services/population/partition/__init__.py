@@ -6,7 +6,13 @@ import numpy as np
 
 from services.errors import PartitionError
 from services.population.engine import Engine
+from services.population.partition.hierarchical import hierarchical, hierarchical_once
+from services.population.partition.kmeans import kmeans, kmeans_published
+from services.population.partition.kmember import kmember, kmember_published
+from services.population.partition.knn import knn
 from services.population.partition.mdav import mdav
+from services.population.partition.oka import oka, oka_published
+from services.population.partition.shuffle import shuffle
 from services.population.partition.swap import EFFORTS, swap
 
 CROWDS = 4096  # summed at a time
@@ -14,7 +20,21 @@ CROWDS = 4096  # summed at a time
 # (embeddings float [n, d], k, seed, effort) -> labels int64 [n], 0..crowds-1
 Algorithm = Callable[[np.ndarray, int, int, str], np.ndarray]
 
-ALGORITHMS: dict[str, Algorithm] = {"swap": swap, "mdav": lambda embeddings, k, seed, effort: mdav(embeddings, k)}
+# swap is ours; the others are the paper's, as meant and, where the authors' code differs, as published.
+ALGORITHMS: dict[str, Algorithm] = {
+    "swap": swap,
+    "mdav": lambda embeddings, k, seed, effort: mdav(embeddings, k),
+    "hierarchical": hierarchical,
+    "hierarchical-once": hierarchical_once,
+    "kmeans": kmeans,
+    "kmeans-published": kmeans_published,
+    "kmember": kmember,
+    "kmember-published": kmember_published,
+    "knn": knn,
+    "oka": oka,
+    "oka-published": oka_published,
+    "random": shuffle,
+}
 
 
 def partition(

@@ -51,7 +51,7 @@ def _cut(tree: np.ndarray, start: int, size: int) -> np.ndarray:
     parents, sizes = np.arange(n), np.ones(n, np.int64)
     largest = 1
     for merge in range(n - 1):
-        if largest >= size:
+        if merge >= start and largest >= size:
             break
         a, b = root(parents, tree[merge, 0]), root(parents, tree[merge, 1])
         parents[a] = b
