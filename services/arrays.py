@@ -46,7 +46,7 @@ def read_embeddings(path: Path) -> np.ndarray:
             found = np.array(np.load(path, mmap_mode="r", allow_pickle=False))
         else:
             found = read_arrays(path, "embedding")["embedding"]
-    except (OSError, ValueError, EOFError) as broken:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as broken:
         raise PartitionError(f"{path} is no .npz with an array `embedding`, and no .npy: {broken}") from broken
     if found.ndim != 2 or found.dtype.kind not in "fiu" or not np.isfinite(found).all():
         raise PartitionError(f"{path} holds {found.dtype} {list(found.shape)}; wanted are finite numbers [n, d]")

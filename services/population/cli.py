@@ -21,6 +21,7 @@ from services.population.partition.cli import partition
 from services.population.people import Population
 from services.population.sample import sampler_for
 from services.population.stats.cli import stats
+from services.population.surrogates.cli import surrogates
 from services.settings import Settings, settings
 
 app = typer.Typer(help="Populations: photos of people -> crowds -> a cluster index.", no_args_is_help=True)
@@ -32,7 +33,7 @@ def _group() -> None:
     """Populations: photos of people -> crowds -> a cluster index."""
 
 
-for _command in (enroll, stats, build, remove, partition):
+for _command in (enroll, stats, build, surrogates, remove, partition):
     app.command()(_command)
 
 

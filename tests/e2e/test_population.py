@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -86,9 +87,7 @@ def environment(home: Settings) -> dict[str, str]:
 
 
 def run(home: Settings, *arguments: str) -> str:
-    done = subprocess.run(
-        [*COMMAND, *arguments], env=environment(home), capture_output=True, text=True, timeout=900
-    )
+    done = subprocess.run([*COMMAND, *arguments], env=environment(home), capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -128,7 +127,7 @@ def test_statistics_are_a_page_and_json(enrolled, home):
     run(home, "population", "stats", "town")
     told = json.loads(run(home, "population", "stats", "town", "--json", "-"))
     page = (home.populations_dir / "town" / "stats.html").read_text()
-    assert "person 0" not in page + json.dumps(told)
+    assert not re.search(r"person \d{3}", page + json.dumps(told))
     assert "<svg" in page
 
 
@@ -146,7 +145,7 @@ def test_index_has_crowds_of_k_and_holds_nothing_of_anybody(built, home):
     vectors = read_population(home.populations_dir / "town").embeddings
     for path in files:
         data = path.read_bytes()
-        assert b"person 0" not in data
+        assert not re.search(rb"person \d{3}", data)
         assert all(vector[:2].tobytes() not in data for vector in vectors)
 
 

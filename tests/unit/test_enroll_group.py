@@ -41,6 +41,16 @@ def test_groups_are_those_of_average_linkage_over_squared_distances(seed, n, dim
     assert partition_of(found.labels) == partition_of(wanted)
 
 
+@given(st.integers(0, 2**32 - 1), st.integers(2, 60), st.booleans())
+def test_photos_all_equally_far_from_each_other_end_in_one_group_or_alone(seed, n, together):
+    """Rounding makes each one's nearest neighbour another at random, which must not go round in circles."""
+    rng = np.random.default_rng(seed)
+    turned, _ = np.linalg.qr(rng.normal(size=(n, n)))
+    points = turned + rng.normal(size=n) * 3  # the corners of a simplex, sqrt(2) apart
+    labels = group_by_face(points, 1.5 if together else 1.4).labels
+    assert len(np.unique(labels)) == (1 if together else n)
+
+
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.floats(0.2, 1.5))
 def test_same_photos_in_another_order_make_the_same_groups(seed, n, threshold):
     points = drawn(seed, n, 4, 0.2)

@@ -135,6 +135,14 @@ def test_files_are_for_their_owner_alone(folder):
     }
 
 
+def test_halves_of_files_that_a_killed_command_left_are_removed_by_the_next(folder):
+    enrol(folder, row("ann/1"))
+    for left in (folder / ".bad.csv.part", folder / "photos" / ".000077.parquet.part"):
+        left.write_bytes(b"half")
+    with writing.writing(folder, ABOUT):
+        assert not list(folder.rglob("*.part"))
+
+
 # --- what is refused ------------------------------------------------------------------------------------------------
 
 

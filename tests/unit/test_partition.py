@@ -91,7 +91,7 @@ def test_embeddings_that_are_no_table_are_refused():
 
 
 def test_unknown_algorithm_is_refused_with_the_known_ones():
-    with pytest.raises(PartitionError, match="no algorithm named 'k-means'; there are mdav"):
+    with pytest.raises(PartitionError, match="no algorithm named 'k-means'; there are swap, mdav"):
         partition(np.zeros((10, 3)), 3, "k-means")
 
 

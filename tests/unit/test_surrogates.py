@@ -2,7 +2,7 @@
 
 import io
 import json
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -125,8 +125,23 @@ def test_choice_for_very_many_crowds_keeps_the_budget_and_is_one_step_from_the_b
     cost, below = total(crowds, choose_within(crowds, budget, most_cells=0))
     best = brute(crowds, budget)
     assert below <= max(budget, best[1])
+    price = price_of(crowds, budget, 0.1, 1000.0)
+    alone = total(crowds, [cheapest(candidates, price) for candidates in crowds])
+    assert cost <= alone[0] or alone[1] > budget
     step = max(max(c for c, _ in candidates) - min(c for c, _ in candidates) for candidates in crowds)
     assert best[0] <= cost <= best[0] + step
+
+
+def test_choice_for_very_many_crowds_is_within_a_thousandth_of_the_best():
+    rng = np.random.default_rng(0)
+    crowds = [
+        [(float(c), int(b)) for c, b in zip(rng.uniform(1, 9, 8), rng.integers(0, 9, 8), strict=True)]
+        for _ in range(300)
+    ]
+    for budget in (300, 500, 800):
+        exact, quick = (total(crowds, choose_within(crowds, budget, cells)) for cells in (10**9, 0))
+        assert exact[0] <= quick[0] <= 1.001 * exact[0]
+        assert quick[1] <= budget
 
 
 @given(CROWDS, st.integers(0, 20))
@@ -191,6 +206,8 @@ def test_no_latent_leaves_where_people_are(size, seed):
     wanted = size * np.random.default_rng(seed).normal(size=20)
     moved = slopes.plausible(wanted)
     assert np.linalg.norm(moved - slopes.centre) <= slopes.spread * (1 + 1e-9)
+    assert (moved >= world.latents.min(axis=0) - 1e-6).all()
+    assert (moved <= world.latents.max(axis=0) + 1e-6).all()
     for kept in (slopes.centre, mean_by(world.latents, world.labels)[0]):
         np.testing.assert_allclose(slopes.plausible(kept), kept, atol=1e-6)
 
@@ -202,6 +219,9 @@ def test_search_meets_its_target_and_a_stricter_one_costs_more():
     for target in (1.0, 0.3, 0.1):
         search, picks = world.search(target, threshold)
         cost, below = total(search.scores, picks)
+        latents = np.array([tries[pick].latent for tries, pick in zip(search.tries, picks, strict=True)])
+        apart = np.linalg.norm(world.embeddings - world.look(latents)[world.labels], axis=1)
+        assert ((apart**2).sum(), (apart < threshold).sum()) == (pytest.approx(cost), below)
         assert below <= target * len(world.labels)
         costs.append(cost)
     assert costs == sorted(costs)
@@ -218,13 +238,23 @@ def test_search_is_the_same_for_a_seed():
     assert any((a != b).any() for a, b in zip(kept[0], kept[2], strict=True))
 
 
-def test_crowd_without_a_face_tries_on_and_is_named_if_it_never_has_one():
+def test_no_two_tries_are_the_same():
+    search, _ = World([5, 6]).search(0.2, 0.6, turns=3)
+    proposed = [search.propose(turn) for turn in (4, 6, 8)]  # which keep equally clear of members
+    for earlier, later in pairwise(proposed):
+        assert (np.abs(earlier - later).max(axis=1) > 1e-3).all()
+
+
+def test_crowd_without_a_face_goes_to_where_there_is_one_and_is_named_if_it_never_has_any():
     world = World([5, 6])
     search = Search(world.latents, world.embeddings, world.labels, RiskOptions(0.5, 0.3), 0, MODELS)
-    for turn in range(4):
+    apart = []
+    for turn in range(5):
         proposed = search.propose(turn)
         seen = [Portrait(np.zeros((5, 2)), embedding) for embedding in world.look(proposed)]
         search.learn(proposed, [seen[0], None])
+        apart.append(np.linalg.norm(proposed[1] - search.tries[0][0].latent))
+    assert apart[4] < apart[3] < apart[2] < apart[0]
     with pytest.raises(PartitionError, match="crowd 1 has a face"):
         choose_within(search.scores, search.budget)
     search.learn(proposed, seen)

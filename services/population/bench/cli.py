@@ -3,6 +3,7 @@
 import typer
 
 from services.population.bench.lookup import lookup
+from services.population.bench.scale import scale
 
 app = typer.Typer(help="Measurements: partitioners, their scale, crowd look-up.", no_args_is_help=True)
 
@@ -12,5 +13,5 @@ def _group() -> None:
     """Measurements: partitioners, their scale, crowd look-up."""
 
 
-for _command in (lookup,):
+for _command in (scale, lookup):
     app.command()(_command)

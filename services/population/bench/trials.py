@@ -31,12 +31,24 @@ STARTS_S = 120  # a process that has not begun by then never will
 
 
 @dataclass(frozen=True)
+class Job:
+    """What an algorithm is to do."""
+
+    k: int
+    seed: int = 0
+    left_out: int = 0  # people, drawn by the seed, who are not partitioned: to see what a few of them change
+
+    def rows(self, n: int) -> np.ndarray:
+        """int64: the people who are partitioned, of n."""
+        return np.sort(np.random.default_rng(self.seed).permutation(n)[self.left_out :])
+
+
+@dataclass(frozen=True)
 class Trial:
-    """What an algorithm did at one k."""
+    """What an algorithm did."""
 
     algorithm: str
-    k: int
-    seed: int
+    job: Job
     cpu_s: float | None  # of all its threads; None: it did not end
     measures: Measures | None
     note: str = ""  # why it did not, or what is wrong with its crowds
@@ -61,27 +73,27 @@ def read_algorithms(text: str) -> list[str]:
 
 
 def run_trials(
-    embeddings: np.ndarray, algorithm: str, ks: Sequence[int], seed: int, effort: str, limit_s: float
+    embeddings: np.ndarray, algorithm: str, jobs: Sequence[Job], effort: str, limit_s: float
 ) -> Iterator[Trial]:
-    """Partitions with one algorithm at one k after another, each for at most `limit_s` seconds of wall time.
+    """Does one job after another with one algorithm, each for at most `limit_s` seconds of wall time.
 
     Args:
         embeddings: float [n, d].
         algorithm: a row of `ALGORITHMS` or `VARIANTS`, or NAME:EFFORT.
     """
-    left = list(ks)
+    left = list(jobs)
     while left:
         context = multiprocessing.get_context("spawn")
         here, there = context.Pipe()
-        process = context.Process(target=_work, args=(there, embeddings, algorithm, left, seed, effort), daemon=True)
+        process = context.Process(target=_work, args=(there, embeddings, algorithm, left, effort), daemon=True)
         process.start()
         there.close()
         try:
             while left:
-                yield _next(here, algorithm, left[0], seed, embeddings, limit_s)
+                yield _next(here, algorithm, left[0], embeddings, limit_s)
                 left.pop(0)
         except _Over as over:
-            yield Trial(algorithm, left.pop(0), seed, None, None, str(over))
+            yield Trial(algorithm, left.pop(0), None, None, str(over))
         finally:
             process.kill()
             process.join()
@@ -92,7 +104,7 @@ class _Over(Exception):
     """A process that has to be ended."""
 
 
-def _next(here: Connection, algorithm: str, k: int, seed: int, embeddings: np.ndarray, limit_s: float) -> Trial:
+def _next(here: Connection, algorithm: str, job: Job, embeddings: np.ndarray, limit_s: float) -> Trial:
     try:
         if not here.poll(STARTS_S):
             raise _Over("its process did not start")
@@ -103,32 +115,33 @@ def _next(here: Connection, algorithm: str, k: int, seed: int, embeddings: np.nd
     except (EOFError, OSError) as ended:
         raise _Over("its process ended of itself: out of memory?") from ended
     if wall_s > limit_s:
-        return Trial(algorithm, k, seed, None, None, f"skipped: not done after {limit_s:g} s")
+        return Trial(algorithm, job, None, None, f"skipped: not done after {limit_s:g} s")
     if labels is None:
-        return Trial(algorithm, k, seed, None, None, refused)
+        return Trial(algorithm, job, None, None, refused)
+    points = embeddings[job.rows(len(embeddings))]
     note = ""
     try:
-        check_labels(labels, len(embeddings), k)
+        check_labels(labels, len(points), job.k)
     except PartitionError as wrong:
         note = str(wrong)
-        if labels.shape != (len(embeddings),) or labels.min() < 0 or not np.bincount(labels).all():
-            return Trial(algorithm, k, seed, cpu_s, None, note)
-    return Trial(algorithm, k, seed, cpu_s, measure(embeddings, labels), note)
+        if labels.shape != (len(points),) or labels.min() < 0 or not np.bincount(labels).all():
+            return Trial(algorithm, job, cpu_s, None, note)
+    return Trial(algorithm, job, cpu_s, measure(points, labels), note)
 
 
-def _work(there: Connection, embeddings: np.ndarray, algorithm: str, ks: list[int], seed: int, effort: str) -> None:
-    """In the process: for each k says that it begins, then labels, CPU seconds, wall seconds, and why there are none."""
+def _work(there: Connection, embeddings: np.ndarray, algorithm: str, jobs: list[Job], effort: str) -> None:
+    """In the process: for each job that it begins, then labels, CPU seconds, wall seconds, and why there are none."""
     base, _, chosen = algorithm.partition(":")
     find = ALGORITHMS[base] if base in ALGORITHMS else VARIANTS[base]
-    points = np.asarray(embeddings, np.float64)
     with threadpool_limits(1):  # threads that wait for each other burn CPU time
-        for k in ks:
+        for job in jobs:
+            points = embeddings[job.rows(len(embeddings))].astype(np.float64)
             with suppress(PartitionError):  # what is wrong will be said below
-                find(points[: max(WARM, 4 * k)], k, seed, "default")
+                find(points[: max(WARM, 4 * job.k)], job.k, job.seed, "default")
             there.send(None)
             cpu, wall, refused = time.process_time(), time.perf_counter(), ""
             try:
-                labels = find(points, k, seed, chosen or effort)
+                labels = find(points, job.k, job.seed, chosen or effort)
             except PartitionError as told:
                 labels, refused = None, str(told)
             there.send((labels, time.process_time() - cpu, time.perf_counter() - wall, refused))

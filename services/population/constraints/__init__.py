@@ -63,9 +63,7 @@ def partition_with(
 
     def partition_for(rows: np.ndarray, least: int) -> np.ndarray:
         everyone = len(rows) == len(embeddings)
-        return (
-            base if everyone and least == k else partition(embeddings[rows], least, algorithm, seed, effort, engine)
-        )
+        return base if everyone and least == k else partition(embeddings[rows], least, algorithm, seed, effort, engine)
 
     base = partition(embeddings, k, algorithm, seed, effort, engine)
     base_loss = information_loss(embeddings, base)

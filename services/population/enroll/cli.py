@@ -90,21 +90,14 @@ def enroll(
         made = stated(arrays, embedder, generator, settings())
         row = embedder_named(made["embedder"], settings())
         options = Options(duplicate_threshold or (SHARE * row.same_person if row else None), readmit=readmit)
-        about["latents"] = _fingerprint(latents)
-        outcome = enroll_arrays(arrays, embeddings, target, made, options, about)
+        outcome = enroll_arrays(arrays, embeddings, target, made, options, {**about, "latents": _fingerprint(latents)})
     elif folder is not None:
-        models = choose(settings().model_copy(update=_named(embedder=embedder, generator=generator)))
-        inverter, without = inverter_for(models, settings().model_repository)
-        estimators = tuple(find_estimators(settings().model_repository))
-        job = Job(name_of(folder.resolve()), models, inverter, estimators, several, settings())
-        same_person = models.embedder.same_person
-        options = Options(
-            duplicate_threshold or SHARE * same_person,
-            (group_threshold or LENIENT * same_person) if group_by_face else None,
-            readmit,
-            Engine(engine, address, shard_photos),
-        )
-        run = Run(job.source, without_latents=without, estimators=[estimator.name for estimator in estimators])
+        job, without = _job(folder, embedder, generator, several)
+        same_person = job.models.embedder.same_person
+        apart = (group_threshold or LENIENT * same_person) if group_by_face else None
+        place = Engine(engine, address, shard_photos)
+        options = Options(duplicate_threshold or SHARE * same_person, apart, readmit, place)
+        run = Run(job.source, without_latents=without, estimators=[estimator.name for estimator in job.estimators])
         listing = list_photos(folder, identities, group_by_face)
         outcome = enroll_folder(listing, target, job, options, run, about, partial(_serving, triton))
     _tell(outcome, as_json)
@@ -136,6 +129,14 @@ def remove(
             soft_wrap=True,
             highlight=False,
         )
+
+
+def _job(folder: Path, embedder: str | None, generator: str | None, several: Several) -> tuple[Job, str]:
+    """What enrolling photos takes, and why there will be no latents if there will be none."""
+    models = choose(settings().model_copy(update=_named(embedder=embedder, generator=generator)))
+    inverter, without = inverter_for(models, settings().model_repository)
+    estimators = tuple(find_estimators(settings().model_repository))
+    return Job(name_of(folder.resolve()), models, inverter, estimators, several, settings()), without
 
 
 @contextmanager

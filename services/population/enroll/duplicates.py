@@ -42,7 +42,8 @@ class _Blocks:
 
     def __init__(self, embeddings: np.ndarray, threshold: float):
         self.embeddings, self.threshold = embeddings, threshold
-        # Centred, or float32 cancels. Two more columns make one product of it: x.y - x.x / 2 - y.y / 2 = -gap^2 / 2.
+        # Centred, or float32 told so little apart that every pair were a candidate. Two more columns make one product
+        # of it: x.y - x.x / 2 - y.y / 2 = -gap^2 / 2.
         middle = embeddings.mean(axis=0, dtype=np.float64) if len(embeddings) else 0
         centred = np.asarray(embeddings - middle, np.float32)
         # A little is left for float32's error: what is a pair is decided in float64.

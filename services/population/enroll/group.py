@@ -14,6 +14,7 @@ from services.errors import EnrolmentError
 
 LENIENT = 1.1  # times the distance under which two photos may show one person
 MARGIN = 0.1  # of the threshold: what lies this near to it is uncertain
+TIE = 1e-9  # squared distances that differ by less, in squared thresholds, are equal
 BLOCK = 2048  # rows compared with as many others at a time
 
 
@@ -129,8 +130,8 @@ def _chained(points: np.ndarray, threshold: float) -> np.ndarray:
         gaps = np.where(alive, clusters.gaps(clusters.means[last : last + 1], clusters.spreads[last])[0], np.inf)
         gaps[last] = np.inf
         nearest = int(gaps.argmin())
-        if len(chain) > 1 and gaps[chain[-2]] == gaps[nearest]:
-            nearest = chain[-2]
+        if len(chain) > 1 and gaps[chain[-2]] <= gaps[nearest] + TIE * threshold**2:
+            nearest = chain[-2]  # or equals, told apart by rounding alone, would be chained in a circle
         if gaps[nearest] >= threshold**2:  # nor will any union of others be nearer: the cluster is whole
             labels[(slot == last) & (labels < 0)] = count
             count, alive[last], chain = count + 1, False, chain[:-1]

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from services.errors import AnonFacesError, IndexRefused
 from services.population.index.diff import Difference, compare
@@ -72,21 +71,14 @@ def show(name: Name, version: Version = None, as_json: AsJson = None) -> None:
         soft_wrap=True,
         highlight=False,
     )
-    columns = (
-        "version",
-        "epoch",
-        "step",
-        "crowds added",
-        "people added",
-        "removed",
-        "waiting",
-        "withdraw what came of",
-    )
-    table = Table(*columns)
     for line in index.ledger:
-        counts = (line.crowds_added, line.people_added, line.people_removed, line.waiting)
-        table.add_row(line.version, str(line.epoch), line.step, *map(str, counts), ", ".join(line.withdraws))
-    console.print(table)
+        withdraws = f"; withdraw what came of {', '.join(line.withdraws)}" if line.withdraws else ""
+        console.print(
+            f"{line.version}  epoch {line.epoch}, {line.step}: {line.crowds_added} crowds and {line.people_added} "
+            f"people added, {line.people_removed} removed, {line.waiting} waiting{withdraws}",
+            soft_wrap=True,
+            highlight=False,
+        )
 
 
 def _sizes(index: ClusterIndex) -> str:
