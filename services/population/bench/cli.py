@@ -3,6 +3,7 @@
 import typer
 
 from services.population.bench.lookup import lookup
+from services.population.bench.partition import partition
 from services.population.bench.scale import scale
 
 app = typer.Typer(help="Measurements: partitioners, their scale, crowd look-up.", no_args_is_help=True)
@@ -13,5 +14,5 @@ def _group() -> None:
     """Measurements: partitioners, their scale, crowd look-up."""
 
 
-for _command in (scale, lookup):
+for _command in (partition, scale, lookup):
     app.command()(_command)
