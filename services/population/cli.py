@@ -42,7 +42,7 @@ def demo(
     people: Annotated[int, typer.Option(min=2, help="how many synthetic people")] = 240,
     k: Annotated[int, typer.Option(min=2, help="fewest people of a crowd")] = 10,
     seed: Annotated[int, typer.Option(help="the same seed samples the same people")] = 7,
-    algorithm: Annotated[str, typer.Option(help="how people are partitioned")] = "swap",
+    algorithm: Annotated[str, typer.Option(help="how people are partitioned")] = "mdav",
     name: Annotated[str, typer.Option(help="name of the index, below the home folder")] = "demo",
     missing: Annotated[bool, typer.Option(help="do nothing if that very index is there already")] = False,
 ) -> None:
