@@ -41,8 +41,8 @@ def _loss(trial: Trial) -> float:
 
 def _loss_by_k(axes: Axes, trials: Sequence[Trial]) -> None:
     ends = []
-    for name in dict.fromkeys(trial.algorithm for trial in trials):
-        line = sorted((trial.job.k, _loss(trial)) for trial in trials if trial.algorithm == name)
+    for name in dict.fromkeys(trial.job.algorithm for trial in trials):
+        line = sorted((trial.job.k, _loss(trial)) for trial in trials if trial.job.algorithm == name)
         front = name.startswith(OURS)
         colour, width = (BEST, 2) if front else (OTHERS, 1)
         axes.plot(*zip(*line, strict=True), "o-", color=colour, ms=3, lw=width, zorder=1 + width)
@@ -56,7 +56,9 @@ def _loss_by_k(axes: Axes, trials: Sequence[Trial]) -> None:
 
 
 def _loss_by_time(axes: Axes, trials: Sequence[Trial], k: int) -> None:
-    points = [(max(trial.cpu_s or 0, LEAST_S), _loss(trial), trial.algorithm) for trial in trials if trial.job.k == k]
+    points = [
+        (max(trial.cpu_s or 0, LEAST_S), _loss(trial), trial.job.algorithm) for trial in trials if trial.job.k == k
+    ]
     for seconds, loss, name in points:
         axes.plot(seconds, loss, "o", color=BEST if name.startswith(OURS) else OTHERS, ms=5, zorder=3)
     axes.set(xlabel="CPU seconds", ylabel="information loss (SSE/SST)", xscale="log")

@@ -48,17 +48,17 @@ def partition(
     points = read_embeddings(embeddings)
     _check_ks(ks, len(points))
     console = Console(stderr=to_stdout)
-    known: dict[tuple[str, Job], Trial] = {}
+    known: dict[Job, Trial] = {}
 
-    def run(name: str, jobs: Sequence[Job]) -> list[Trial]:
-        left = [job for job in jobs if (name, job) not in known]
-        for trial in run_trials(points, name, left, effort, limit_s):
+    def run(jobs: Sequence[Job]) -> list[Trial]:
+        for trial in run_trials(points, [job for job in jobs if job not in known], effort, limit_s):
+            known[trial.job] = trial
             fewer = f", {trial.job.left_out} people left out" if trial.job.left_out else ""
-            console.print(f"{name}, k = {trial.job.k}{fewer}: {trial.note or 'done'}", style="dim", highlight=False)
-            known[name, trial.job] = trial
-        return [known[name, job] for job in jobs]
+            told = f"{trial.job.algorithm}, k = {trial.job.k}{fewer}: {trial.note or 'done'}"
+            console.print(told, style="dim", highlight=False)
+        return [known[job] for job in jobs]
 
-    trials = [trial for name in names for trial in run(name, [Job(each, seed) for each in ks])]
+    trials = run([Job(name, each, seed) for name in names for each in ks])
     told: dict[str, Any] = {
         "embeddings": str(embeddings),
         "people": len(points),
@@ -114,12 +114,12 @@ def _table(k: int, trials: Iterable[Trial]) -> Table:
     for trial in sorted(trials, key=lambda trial: trial.measures.loss if trial.measures else np.inf):
         m = trial.measures
         if m is None:
-            table.add_row(trial.algorithm, trial.note, *[""] * 8)
+            table.add_row(trial.job.algorithm, trial.note, *[""] * 8)
             continue
         figures = [f"{value:.4f}" for value in (m.loss, m.to_centre, m.apart, m.diameter, m.widest)]
         silhouette = "" if m.silhouette is None else f"{m.silhouette:.4f}"
         sizes = f"{m.smallest} / {m.mean_size:.1f} / {m.largest}" + (f", below {k}" if trial.note else "")
-        table.add_row(trial.algorithm, *figures, silhouette, f"{m.crowds:,}", sizes, f"{trial.cpu_s:.2f}")
+        table.add_row(trial.job.algorithm, *figures, silhouette, f"{m.crowds:,}", sizes, f"{trial.cpu_s:.2f}")
     return table
 
 

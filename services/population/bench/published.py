@@ -52,7 +52,7 @@ RENDERED = (
     "embedded again. The latents were not published, so they cannot be had again from embeddings."
 )
 
-Run = Callable[[str, Sequence[Job]], list[Trial]]
+Run = Callable[[Sequence[Job]], list[Trial]]
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,8 @@ def beside(rows: list[Row], n: int, run: Run) -> list[Beside]:
         algorithm, why = ROWS[row.strategy, row.method]
         ks = [K, K - 1] if row.figures["size"] < K else [K]
         missing = min(abs(PEOPLE - n), n // 10)
-        trials = run(algorithm, [*(Job(k) for k in ks), *(Job(K, seed, missing) for seed in range(DRAWS))])
+        others = [Job(algorithm, K, seed, missing) for seed in range(DRAWS)]
+        trials = run([*(Job(algorithm, k) for k in ks), *others])
         drawn = [trial.measures for trial in trials[len(ks) :] if trial.measures]
         spread = {name: float(np.std([getattr(m, of) for m in drawn])) for name, of in COLUMNS.items() if drawn}
         found.append(Beside(row, algorithm, trials[: len(ks)], spread, why))
@@ -152,7 +153,7 @@ def curves(published: dict[str, dict[int, float]], ks: Sequence[int], variance: 
     found = []
     for column, algorithm in CURVES.items():
         figures = published.get(column, {})
-        trials = run(algorithm, [Job(k) for k in ks if k in figures])
+        trials = run([Job(algorithm, k) for k in ks if k in figures])
         measured: list[tuple[int, Measures]] = [(t.job.k, t.measures) for t in trials if t.measures]
         if measured:
             squared = [figures[k] ** 2 - m.loss * variance for k, m in measured]

@@ -1,4 +1,4 @@
-"""Partitioners under a stopwatch: each in a process of its own that is ended when its time is up."""
+"""Partitioners under a stopwatch, in a process beside that is ended when one's time is up."""
 
 import multiprocessing
 import time
@@ -32,8 +32,9 @@ STARTS_S = 120  # a process that has not begun by then never will
 
 @dataclass(frozen=True)
 class Job:
-    """What an algorithm is to do."""
+    """What is to be done."""
 
+    algorithm: str  # a row of ALGORITHMS or VARIANTS, or NAME:EFFORT
     k: int
     seed: int = 0
     left_out: int = 0  # people, drawn by the seed, who are not partitioned: to see what a few of them change
@@ -45,11 +46,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Trial:
-    """What an algorithm did."""
+    """What came of it."""
 
-    algorithm: str
     job: Job
-    cpu_s: float | None  # of all its threads; None: it did not end
+    cpu_s: float | None  # of all threads; None: it did not end
     measures: Measures | None
     note: str = ""  # why it did not, or what is wrong with its crowds
 
@@ -72,28 +72,26 @@ def read_algorithms(text: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def run_trials(
-    embeddings: np.ndarray, algorithm: str, jobs: Sequence[Job], effort: str, limit_s: float
-) -> Iterator[Trial]:
-    """Does one job after another with one algorithm, each for at most `limit_s` seconds of wall time.
+def run_trials(embeddings: np.ndarray, jobs: Sequence[Job], effort: str, limit_s: float) -> Iterator[Trial]:
+    """Does one job after another in a process beside, each for at most `limit_s` seconds of wall time.
 
     Args:
         embeddings: float [n, d].
-        algorithm: a row of `ALGORITHMS` or `VARIANTS`, or NAME:EFFORT.
+        effort: of the algorithms that name none.
     """
     left = list(jobs)
+    context = multiprocessing.get_context("spawn")
     while left:
-        context = multiprocessing.get_context("spawn")
         here, there = context.Pipe()
-        process = context.Process(target=_work, args=(there, embeddings, algorithm, left, effort), daemon=True)
+        process = context.Process(target=_work, args=(there, embeddings, left, effort), daemon=True)
         process.start()
         there.close()
         try:
             while left:
-                yield _next(here, algorithm, left[0], embeddings, limit_s)
+                yield _next(here, left[0], embeddings, limit_s)
                 left.pop(0)
         except _Over as over:
-            yield Trial(algorithm, left.pop(0), None, None, str(over))
+            yield Trial(left.pop(0), None, None, str(over))
         finally:
             process.kill()
             process.join()
@@ -101,10 +99,10 @@ def run_trials(
 
 
 class _Over(Exception):
-    """A process that has to be ended."""
+    """A process that has to be ended, and another begun for what is left."""
 
 
-def _next(here: Connection, algorithm: str, job: Job, embeddings: np.ndarray, limit_s: float) -> Trial:
+def _next(here: Connection, job: Job, embeddings: np.ndarray, limit_s: float) -> Trial:
     try:
         if not here.poll(STARTS_S):
             raise _Over("its process did not start")
@@ -115,9 +113,12 @@ def _next(here: Connection, algorithm: str, job: Job, embeddings: np.ndarray, li
     except (EOFError, OSError) as ended:
         raise _Over("its process ended of itself: out of memory?") from ended
     if wall_s > limit_s:
-        return Trial(algorithm, job, None, None, f"skipped: not done after {limit_s:g} s")
-    if labels is None:
-        return Trial(algorithm, job, None, None, refused)
+        return Trial(job, None, None, f"skipped: not done after {limit_s:g} s")
+    return Trial(job, None, None, refused) if labels is None else judge(job, embeddings, labels, cpu_s)
+
+
+def judge(job: Job, embeddings: np.ndarray, labels: np.ndarray, cpu_s: float) -> Trial:
+    """Measures an answer; crowds below k are measured and noted, and people in none make it worthless."""
     points = embeddings[job.rows(len(embeddings))]
     note = ""
     try:
@@ -125,16 +126,16 @@ def _next(here: Connection, algorithm: str, job: Job, embeddings: np.ndarray, li
     except PartitionError as wrong:
         note = str(wrong)
         if labels.shape != (len(points),) or labels.min() < 0 or not np.bincount(labels).all():
-            return Trial(algorithm, job, cpu_s, None, note)
-    return Trial(algorithm, job, cpu_s, measure(points, labels), note)
+            return Trial(job, cpu_s, None, note)
+    return Trial(job, cpu_s, measure(points, labels), note)
 
 
-def _work(there: Connection, embeddings: np.ndarray, algorithm: str, jobs: list[Job], effort: str) -> None:
+def _work(there: Connection, embeddings: np.ndarray, jobs: list[Job], effort: str) -> None:
     """In the process: for each job that it begins, then labels, CPU seconds, wall seconds, and why there are none."""
-    base, _, chosen = algorithm.partition(":")
-    find = ALGORITHMS[base] if base in ALGORITHMS else VARIANTS[base]
     with threadpool_limits(1):  # threads that wait for each other burn CPU time
         for job in jobs:
+            base, _, chosen = job.algorithm.partition(":")
+            find = ALGORITHMS[base] if base in ALGORITHMS else VARIANTS[base]
             points = embeddings[job.rows(len(embeddings))].astype(np.float64)
             with suppress(PartitionError):  # what is wrong will be said below
                 find(points[: max(WARM, 4 * job.k)], job.k, job.seed, "default")
