@@ -15,9 +15,9 @@ from services.anonymizer.models import Models
 from services.anonymizer.triton import Triton
 from services.errors import PartitionError
 from services.population.portrait import Portrait, photograph
-from services.population.surrogates.frontier import Candidate, choose_within, pareto, price_of
+from services.population.surrogates.frontier import Candidate, cheapest, choose_within, pareto, price_of
 from services.population.surrogates.plain import mean_by
-from services.population.surrogates.slopes import Slopes, fit_slopes, objective, promising
+from services.population.surrogates.slopes import Slopes, fit_slopes, promising
 from services.population.surrogates.weights import crowd_rng, members_of, random_mixtures
 
 LEAST_PRICE, MOST_PRICE = 0.05, 4.0  # of a recognised member, in squared thresholds
@@ -144,8 +144,7 @@ class Search:
         self.threshold = options.threshold or models.embedder.same_person
         self.budget = int(options.target * len(labels) + 1e-9)
         self.starts = (mean_by(latents, labels), random_mixtures(latents, labels, seed))
-        self.tries: list[list[Try]] = [[] for _ in self.members]  # of each crowd, those that no other one beats
-        self.latest: list[Try | None] = [None] * len(self.members)
+        self.tries: list[list[Try]] = [[] for _ in self.members]
         self.slopes: Slopes | None = None
 
     @property
@@ -165,8 +164,7 @@ class Search:
                 continue
             squared = ((self.embeddings[self.members[number]] - portrait.embedding) ** 2).sum(axis=1)
             score = (float(squared.sum()), int((squared < self.threshold**2).sum()))
-            tried = self.latest[number] = Try(latents[number], portrait, score)
-            tries = [*self.tries[number], tried]
+            tries = [*self.tries[number], Try(latents[number], portrait, score)]
             self.tries[number] = [tries[i] for i in pareto([kept.score for kept in tries])]
 
     def propose(self, turn: int) -> np.ndarray:
@@ -191,13 +189,9 @@ class Search:
         shift *= JITTER * self.slopes.spread / max(float(np.linalg.norm(shift)), 1e-12)
         if not self.tries[number]:
             return self._towards_faces(number, turn) + shift
-        members, relative = self.embeddings[self.members[number]], price / clear**2
-        pool = [*self.tries[number], *filter(None, [self.latest[number]])]
-        values = [
-            objective(np.linalg.norm(members - tried.portrait.embedding, axis=1) / clear, relative) for tried in pool
-        ]
-        best = pool[int(np.argmin(values))]
-        moved = promising(self.slopes, best.latent, best.portrait.embedding, members, clear, relative)
+        best = self.tries[number][cheapest([kept.score for kept in self.tries[number]], price)]
+        members = self.embeddings[self.members[number]]
+        moved = promising(self.slopes, best.latent, best.portrait.embedding, members, clear, price / clear**2)
         return self.slopes.plausible(moved + shift)
 
     def _towards_faces(self, number: int, turn: int) -> np.ndarray:

@@ -48,19 +48,6 @@ def fit_slopes(latents: np.ndarray, embeddings: np.ndarray, seed: int) -> Slopes
     return Slopes(centre, x.min(axis=0), x.max(axis=0), squared**0.5, along[:, kept], sizes[kept, None] * right[kept])
 
 
-def objective(distances: np.ndarray, price: float) -> float:
-    """What `promising` descends, the price of moving aside; `distances [k]` of members, in thresholds.
-
-    Members within the threshold count the more the farther within they are: a crowd that is recognised whole has to go
-    a long way before the first member is out, and must see that it comes nearer.
-    """
-    return float((distances**2 + price * (_soft(distances) + INWARD * np.maximum(1 - distances, 0))).mean())
-
-
-def _soft(distances: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(np.clip((distances - 1) / SOFTNESS, -50, 50)))
-
-
 def promising(
     slopes: Slopes, latent: np.ndarray, seen: np.ndarray, members: np.ndarray, threshold: float, price: float
 ) -> np.ndarray:
@@ -86,7 +73,7 @@ def promising(
     for _ in range(STEPS):
         apart = start + move @ gains - to
         distance = np.linalg.norm(apart, axis=1)
-        soft = _soft(distance)
+        soft = 1 / (1 + np.exp(np.clip((distance - 1) / SOFTNESS, -50, 50)))
         push = price * (soft * (1 - soft) / SOFTNESS + INWARD * (distance < 1))
         gradient = 2 * apart.mean(axis=0) - (push / np.maximum(distance, 1e-9)) @ apart / len(members)
         move -= rate * (gains @ gradient + 2 * STAY * move)
