@@ -65,12 +65,85 @@ class StrangerRefused(AnonFacesError):
     grpc_status = grpc.StatusCode.FAILED_PRECONDITION
 
 
+class FaceRefused(AnonFacesError):
+    """A face cannot be replaced, and the policy is to refuse such photos."""
+
+    code = "face_refused"
+    http_status = 422
+    grpc_status = grpc.StatusCode.FAILED_PRECONDITION
+
+
 class TooManyFaces(AnonFacesError):
     """More faces than one request may hold."""
 
     code = "too_many_faces"
     http_status = 422
+    grpc_status = grpc.StatusCode.FAILED_PRECONDITION
+
+
+class KNotMet(AnonFacesError):
+    """The index that is served does not give the k that was asked for."""
+
+    code = "k_not_met"
+    http_status = 422
+    grpc_status = grpc.StatusCode.FAILED_PRECONDITION
+
+
+class UnknownIdentity(AnonFacesError):
+    """A person named in the request is not enrolled, or cannot be told among the faces of the photo."""
+
+    code = "unknown_identity"
+    http_status = 422
+    grpc_status = grpc.StatusCode.FAILED_PRECONDITION
+
+
+class NotFound(AnonFacesError):
+    """There is no such thing: a path, a crowd."""
+
+    code = "not_found"
+    http_status = 404
+    grpc_status = grpc.StatusCode.NOT_FOUND
+
+
+# --- who asks, and how often ------------------------------------------------------------------------------------
+
+
+class Unauthenticated(AnonFacesError):
+    """No API key, or one that is not known."""
+
+    code = "unauthenticated"
+    http_status = 401
+    grpc_status = grpc.StatusCode.UNAUTHENTICATED
+
+
+class Forbidden(AnonFacesError):
+    """The API key does not allow this."""
+
+    code = "forbidden"
+    http_status = 403
+    grpc_status = grpc.StatusCode.PERMISSION_DENIED
+
+
+class Overloaded(AnonFacesError):
+    """More is asked for than is served now; the same request may succeed later.
+
+    Args:
+        retry_after_s: seconds after which a try makes sense.
+    """
+
+    code = "overloaded"
+    http_status = 429
     grpc_status = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+    def __init__(self, message: str, retry_after_s: float = 1.0):
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class RateLimited(Overloaded):
+    """The API key asks more often than it may."""
+
+    code = "rate_limited"
 
 
 # --- what the request needs and does not get --------------------------------------------------------------------

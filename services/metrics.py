@@ -12,22 +12,74 @@ from prometheus_client.registry import Collector
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_ROWS = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0)
+_DISTANCE = tuple(round(0.05 * step, 2) for step in range(1, 21))
 
+# --- requests -------------------------------------------------------------------------------------------------
+REQUESTS = Counter(
+    "anonfaces_requests_total",
+    "Requests by what became of them: ok, the code of an error, or cancelled",
+    ["protocol", "endpoint", "outcome"],
+)
+REQUEST_SECONDS = Histogram(
+    "anonfaces_request_seconds",
+    "Time of one request from its first byte to the last of its answer",
+    ["protocol", "endpoint"],
+    buckets=_SECONDS,
+)
+PHOTOS = Counter(
+    "anonfaces_photos_total", "Photos by what became of them, those of batches and streams one by one", ["outcome"]
+)
+REQUESTS_HELD = Gauge(
+    "anonfaces_requests_held", "Requests between their first byte and their last", multiprocess_mode="livesum"
+)
+BYTES_HELD = Gauge("anonfaces_bytes_held", "Bytes of the bodies of those requests", multiprocess_mode="livesum")
+QUEUE_DEPTH = Gauge("anonfaces_queue_depth", "Photos that wait for their turn", multiprocess_mode="livesum")
+QUEUE_SECONDS = Histogram(
+    "anonfaces_queue_seconds", "How long a photo waited for its turn", buckets=(*_SECONDS[:-1], 20.0, 30.0)
+)
+PHOTOS_IN_WORK = Gauge("anonfaces_photos_in_work", "Photos being worked on now", multiprocess_mode="livesum")
+TURNED_AWAY = Counter(
+    "anonfaces_turned_away_total",
+    "Requests refused because too many requests or bytes were held, because their turn did not come, or by rate",
+    ["limit"],
+)
+
+# --- photos ---------------------------------------------------------------------------------------------------
 STAGE_SECONDS = Histogram(
     "anonfaces_stage_seconds", "Time of one stage for one photo, waiting included", ["stage"], buckets=_SECONDS
 )
+FACES_FOUND = Counter("anonfaces_faces_found_total", "Faces found in photos, whatever became of the photo")
+FACES = Counter(
+    "anonfaces_faces_total",
+    "Faces of finished photos: enrolled or stranger (both replaced), masked; and those of refused photos",
+    ["outcome"],
+)
+MASKED = Counter("anonfaces_masked_faces_total", "Masked faces by why they were not replaced", ["reason"])
+CROWD_DISTANCE = Histogram(
+    "anonfaces_crowd_distance",
+    "Distance of a face to the centroid of the crowd it was given",
+    ["kind"],
+    buckets=_DISTANCE,
+)
+
+# --- models ---------------------------------------------------------------------------------------------------
 INFERENCE_SECONDS = Histogram(
     "anonfaces_inference_seconds", "Time of one Triton request as the service sees it", ["model"], buckets=_SECONDS
 )
 INFERENCE_ROWS = Counter("anonfaces_inference_rows_total", "Pictures, chips or latents answered by Triton", ["model"])
-TRITON_ERRORS = Counter("anonfaces_triton_errors_total", "Triton requests that failed or came too late", ["model"])
-REQUESTS = Counter("anonfaces_requests_total", "Requests by what became of them", ["endpoint", "outcome"])
-FACES = Counter("anonfaces_faces_total", "Faces by what became of them", ["outcome"])
-SURROGATE_LOOKUPS = Counter("anonfaces_surrogate_lookups_total", "Surrogates asked for", ["result"])
+BATCH_ROWS = Histogram(
+    "anonfaces_inference_batch_rows", "Rows of one Triton request; Triton joins requests", ["model"], buckets=_ROWS
+)
+TRITON_ERRORS = Counter("anonfaces_triton_errors_total", "Triton requests that failed, by why", ["model", "cause"])
+SURROGATE_LOOKUPS = Counter(
+    "anonfaces_surrogate_lookups_total", "Surrogates asked for: kept (hit), rendered (miss), or being so", ["result"]
+)
 SURROGATE_BYTES = Gauge(
     "anonfaces_surrogate_cache_bytes", "Bytes of surrogates kept in memory", multiprocess_mode="livesum"
 )
-PHOTOS_IN_WORK = Gauge("anonfaces_photos_in_work", "Photos being worked on now", multiprocess_mode="livesum")
+
+# --- cluster index --------------------------------------------------------------------------------------------
 INDEX_K = Gauge("anonfaces_index_k", "k of the cluster index that is served", multiprocess_mode="livemin")
 INDEX_CROWDS = Gauge("anonfaces_index_crowds", "Crowds of the cluster index", multiprocess_mode="livemin")
 INDEX_INFO = Gauge(
@@ -42,8 +94,14 @@ INDEX_ENROLMENT = Gauge(
 INDEX_RELOADS = Counter(
     "anonfaces_index_reloads_total", "New versions of the cluster index by what became of them", ["outcome"]
 )
+
+# Series whose first increase must be seen are there from the start, at 0.
 for _outcome in ("loaded", "refused", "waiting"):
     INDEX_RELOADS.labels(_outcome)
+for _outcome in ("enrolled", "stranger", "masked", "refused"):
+    FACES.labels(_outcome)
+for _limit in ("requests", "bytes", "waited", "rate"):
+    TURNED_AWAY.labels(_limit)
 
 
 def exposition() -> bytes:

@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 ROOT = Path(__file__).resolve().parents[1]
 
 NoFacePolicy = Literal["refuse", "pass"]
+SmallFacePolicy = Literal["mask", "refuse"]
 StrangerPolicy = Literal["assign", "mask", "refuse"]
 
 
@@ -28,8 +29,22 @@ class Settings(BaseSettings):
     enrolment_maps: Path | None = Field(None, description="folder of the index's maps; None: home/maps/<its name>")
     enrolment_key: Path | None = Field(None, description="file of the maps' key; None: home/keys/<its name>.key")
     index_poll_s: float = Field(5.0, ge=0, description="how often a new version of the index is looked for; 0: never")
-    host: str = Field("127.0.0.1", description="address the HTTP service listens on")
-    port: int = Field(8080, ge=0, le=65535, description="port the HTTP service listens on; 0 picks a free one")
+
+    # The network.
+    host: str = Field("127.0.0.1", description="address the service listens on, by HTTP and by gRPC")
+    port: int = Field(8080, ge=0, le=65535, description="port of the HTTP interface; 0 picks a free one")
+    grpc_port: int = Field(8081, ge=0, le=65535, description="port of the gRPC interface; 0: no gRPC")
+    workers: int = Field(1, ge=1, le=64, description="processes that serve; limits below hold for each of them")
+    api_keys: Path | None = Field(
+        None, description="file of hashed API keys, read again when it changes; None: no keys"
+    )
+    allow_anonymous: bool = Field(
+        False, description="serve without API keys on other addresses than loopback: who may ask is decided elsewhere"
+    )
+    open_metrics: bool = Field(False, description="/metrics needs no API key, for a scraper that has none")
+    tls_certificate: Path | None = Field(None, description="PEM certificate chain of both ports; None: no TLS")
+    tls_key: Path | None = Field(None, description="PEM key of the certificate")
+    tls_client_ca: Path | None = Field(None, description="PEM certificates that clients must be signed by (mTLS)")
 
     # The model server.
     triton_url: str = Field("127.0.0.1:8001", description="host:port of Triton's gRPC endpoint; never publish it")
@@ -40,6 +55,9 @@ class Settings(BaseSettings):
     detector: str | None = Field(None, description="name of a detector; None: the index's")
     embedder: str | None = Field(None, description="name of an embedder, shipped or converted; None: the index's")
     generator: str | None = Field(None, description="name of a generator, shipped or converted; None: the index's")
+    other_generators: str = Field(
+        "", description="further generators of the same latents that a request may name, separated by commas"
+    )
 
     # Limits, checked before a photo is decoded.
     max_body_bytes: int = Field(32 * 1024 * 1024, gt=0, description="largest request body")
@@ -47,8 +65,14 @@ class Settings(BaseSettings):
     max_side_px: int = Field(16_383, gt=0, le=16_383, description="longest side of a photo; WebP holds no more")
     min_side_px: int = Field(16, gt=0, description="shortest side of a photo")
     max_faces: int = Field(64, gt=0, description="most faces in one photo")
+    max_batch_photos: int = Field(16, gt=0, description="most photos of one anonymize:batch")
+    max_batch_bytes: int = Field(128 * 1024 * 1024, gt=0, description="largest body of an anonymize:batch")
     request_timeout_s: float = Field(60.0, gt=0, description="longest time for one photo, waiting included")
+    queue_timeout_s: float = Field(20.0, gt=0, description="longest wait for a turn; who waits longer is turned away")
     max_concurrency: int = Field(8, gt=0, description="photos worked on at the same time; more of them wait")
+    max_pixels_in_work: int = Field(64_000_000, gt=0, description="pixels of the photos worked on at the same time")
+    max_queue: int = Field(64, ge=0, description="requests held beyond those worked on; more are turned away")
+    max_held_bytes: int = Field(256 * 1024 * 1024, gt=0, description="bytes of bodies held; more are turned away")
 
     # What counts as a face, and which faces can be replaced.
     detect_score: float = Field(0.45, gt=0, lt=1, description="from this score on a detection is treated as a face")
@@ -62,6 +86,9 @@ class Settings(BaseSettings):
     # Policies. A request may be stricter than these; laxer only if that is allowed here.
     may_relax: bool = Field(False, description="requests may choose laxer policies than these settings")
     no_face: NoFacePolicy = Field("refuse", description="a photo without faces: refuse it, or pass it on re-encoded")
+    small_face: SmallFacePolicy = Field(
+        "mask", description="a face too small, uncertain or turned away to be replaced: mask it, or refuse the photo"
+    )
     stranger: StrangerPolicy = Field("assign", description="a face nobody enrolled: nearest crowd, mask, or refuse")
 
     # Synthesis and output.

@@ -9,7 +9,7 @@ import httpx
 from deploy.local.process import Server, child_environment, free_port, require_free, wait_until
 from deploy.local.triton import LocalTriton
 from services.errors import StackError
-from services.population.compatibility import check_built_with, models_for
+from services.population.compatibility import check_built_with, models_for, other_generators
 from services.population.index import open_index
 from services.settings import Settings
 
@@ -76,7 +76,8 @@ class LocalStack:
     def __init__(self, settings: Settings, port: int = 0, extra_models: Iterable[str] = (), work: Path | None = None):
         models = models_for(open_index(settings), settings)
         self.settings, self.work = settings, work or settings.home / "run"
-        self.triton = LocalTriton(settings.model_repository, {*models.online(), *extra_models}, self.work)
+        others = {other.model for other in other_generators(settings, models)}
+        self.triton = LocalTriton(settings.model_repository, {*models.online(), *others, *extra_models}, self.work)
         self.service = Service(settings, self.triton.url, self.work, port)
 
     @property

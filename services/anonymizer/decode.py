@@ -36,6 +36,14 @@ class Photo:
         return int(self.pixels.shape[1])
 
 
+def pixels_of(data: bytes, max_pixels: int, min_side_px: int = 1, max_side_px: int = 16_383) -> int:
+    """How many pixels a photo has, by its header: nothing is decoded. Arguments and errors are those of `decode`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        image = _open(data, max_pixels, min_side_px, max_side_px)
+    return image.size[0] * image.size[1]
+
+
 def decode(data: bytes, max_pixels: int, min_side_px: int = 1, max_side_px: int = 16_383) -> Photo:
     """Reads one photo: EXIF orientation applied, colours brought to sRGB, transparency flattened onto white.
 
@@ -51,17 +59,9 @@ def decode(data: bytes, max_pixels: int, min_side_px: int = 1, max_side_px: int 
         PhotoTooLarge: more pixels than allowed.
         BadPhoto: empty, truncated, corrupt, animated, or too small.
     """
-    if not data:
-        raise BadPhoto(f"the body is empty; {ACCEPTED}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata; none of it is kept
-        try:
-            image = Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP"))
-        except UnidentifiedImageError:
-            raise UnsupportedMediaType(f"not an image that is accepted; {ACCEPTED}") from None
-        except Exception as broken:  # a parser's many ways to fail on hostile headers
-            raise BadPhoto(f"the image's header is corrupt ({type(broken).__name__}); {ACCEPTED}") from None
-        _check(image, max_pixels, min_side_px, max_side_px)
+        image = _open(data, max_pixels, min_side_px, max_side_px)
         source = cast(str, image.format)
         try:
             image.load()
@@ -71,6 +71,20 @@ def decode(data: bytes, max_pixels: int, min_side_px: int = 1, max_side_px: int 
         except Exception as broken:
             raise BadPhoto(f"the image is truncated or corrupt ({type(broken).__name__}); {ACCEPTED}") from None
     return Photo(pixels, _FORMATS[source], grey)
+
+
+def _open(data: bytes, max_pixels: int, min_side_px: int, max_side_px: int) -> Image.Image:
+    """The photo with its header read, within the limits."""
+    if not data:
+        raise BadPhoto(f"the body is empty; {ACCEPTED}")
+    try:
+        image = Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP"))
+    except UnidentifiedImageError:
+        raise UnsupportedMediaType(f"not an image that is accepted; {ACCEPTED}") from None
+    except Exception as broken:  # a parser's many ways to fail on hostile headers
+        raise BadPhoto(f"the image's header is corrupt ({type(broken).__name__}); {ACCEPTED}") from None
+    _check(image, max_pixels, min_side_px, max_side_px)
+    return image
 
 
 def _check(image: Image.Image, max_pixels: int, min_side_px: int, max_side_px: int) -> None:

@@ -1,11 +1,14 @@
 """embedding -> crowd: enrolled people first, by their stored crowd; everybody else by the nearest centroid."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from services.anonymizer.search import NOBODY, WithinSearch, search_centroids, squared_distances
+from services.errors import UnknownIdentity
 from services.population.index import ClusterIndex
 
 Resolution = Literal["enrolled-first", "nearest-only"]
@@ -38,6 +41,9 @@ class LookUp:
         self._people = None if enrolment is None else WithinSearch(enrolment.embeddings, threshold)
         stored = np.empty(0, np.int64) if enrolment is None else enrolment.crowd
         self._stored = np.append(stored, NOBODY)  # whose row NOBODY is, the last
+        names = [] if enrolment is None else enrolment.identities.tolist()
+        self._rows = {name: row for row, name in enumerate(names)}
+        self._vectors = None if enrolment is None else enrolment.embeddings
         self._centroids = search_centroids(index.crowds.centroids)
 
     @property
@@ -50,15 +56,39 @@ class LookUp:
         rows = len(self._crowds) + len(self._stored)
         return faces * rows * self._crowds.centroids.shape[1] <= QUICK
 
-    def __call__(self, embeddings: np.ndarray) -> list[Assignment]:
+    def rows_of(self, names: Sequence[str]) -> list[int]:
+        """The enrolled rows of people by name.
+
+        Raises:
+            UnknownIdentity: somebody is not enrolled, or nobody can be recognised here. It says not who.
+        """
+        rows = [self._rows.get(name, NOBODY) for name in names]
+        if NOBODY in rows:
+            why = "this index is served without its enrolment map" if self._people is None else "they are not enrolled"
+            raise UnknownIdentity(f"somebody who was named cannot be served: {why} (identity, number {rows.index(-1)})")
+        return rows
+
+    def __call__(self, embeddings: np.ndarray, names: Sequence[str] = ()) -> list[Assignment]:
         """Each face's crowd, in their order.
 
         Args:
             embeddings: float32 [n, d].
+            names: people that are known to be in the photo. Each is given the face that fits, all distances taken
+                together (Kuhn 1955), however far; the other faces are recognised as usual.
+
+        Raises:
+            UnknownIdentity: somebody named is not enrolled, or there are fewer faces than names.
         """
+        if len(names) > len(embeddings):
+            raise UnknownIdentity(f"{len(names)} people are named, but {len(embeddings)} faces can be replaced")
         if len(embeddings) == 0:
             return []
         people = np.full(len(embeddings), NOBODY) if self._people is None else self._people.nearest(embeddings)
+        if names and self._vectors is not None:
+            rows = self.rows_of(names)
+            apart = np.array([squared_distances(self._vectors[row], embeddings) for row in rows])
+            named, faces = linear_sum_assignment(apart)
+            people[faces] = np.array(rows)[named]
         crowds, strangers = self._stored[people], people == NOBODY
         if strangers.any():
             crowds[strangers] = self._centroids.nearest(embeddings[strangers])

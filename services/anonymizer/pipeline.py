@@ -1,10 +1,9 @@
 """The whole online flow: decode -> detect -> align -> embed -> look up -> synthesise -> blend -> encode."""
 
-import asyncio
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import perf_counter
 
 import numpy as np
@@ -19,24 +18,17 @@ from services.anonymizer.encode import encode
 from services.anonymizer.latents import check_chosen
 from services.anonymizer.lookup import Assignment, LookUp
 from services.anonymizer.models import Models
+from services.anonymizer.options import Options, SurrogateOptions
 from services.anonymizer.readiness import Readiness, check_models
-from services.anonymizer.synthesise import Surrogates
+from services.anonymizer.synthesise import Surrogate, Surrogates
+from services.anonymizer.threads import in_thread
 from services.anonymizer.triton import Triton
-from services.errors import NoFaceFound, StrangerRefused, TooManyFaces
+from services.errors import BadRequest, FaceRefused, KNotMet, NoFaceFound, NotFound, StrangerRefused, TooManyFaces
+from services.population.compatibility import other_generators
 from services.population.index import ClusterIndex
-from services.settings import NoFacePolicy, Settings, StrangerPolicy
+from services.settings import Settings, StrangerPolicy
 
 MAX_MISFIT = 0.55  # landmarks that a frontal face cannot explain: a profile, or no face
-
-
-@dataclass(frozen=True)
-class Options:
-    """What one request may choose; None takes the service's setting."""
-
-    output: PhotoFormat | None = None  # None: the photo's own format
-    no_face: NoFacePolicy | None = None
-    stranger: StrangerPolicy | None = None
-    chosen: Mapping[str, str] = field(default_factory=dict)  # inputs of the generator: {"emotion": "happy"}
 
 
 @dataclass(frozen=True)
@@ -47,6 +39,16 @@ class Seen:
     assignment: Assignment | None
     masked: str | None  # too_small, uncertain, turned_away, stranger; None: replaced
 
+    @property
+    def outcome(self) -> str:
+        """What became of it: enrolled or stranger (both replaced), or masked.
+
+        Where nobody can be recognised, a face counts as a stranger: no k is claimed for it.
+        """
+        if self.masked or self.assignment is None:
+            return "masked"
+        return "enrolled" if self.assignment.enrolled else "stranger"
+
 
 @dataclass(frozen=True)
 class Anonymised:
@@ -56,18 +58,9 @@ class Anonymised:
     format: PhotoFormat
     faces: list[Seen]
 
-    def count(self, what: str) -> int:
-        """How many faces became `enrolled`, `stranger` (both replaced), or `masked`.
-
-        Where nobody can be recognised, a face counts as a stranger: no k is claimed for it.
-        """
-        return Counter(_outcome(seen) for seen in self.faces)[what]
-
-
-def _outcome(seen: Seen) -> str:
-    if seen.masked or seen.assignment is None:
-        return "masked"
-    return "enrolled" if seen.assignment.enrolled else "stranger"
+    def count(self, outcome: str) -> int:
+        """How many faces became `enrolled`, `stranger`, or `masked`."""
+        return Counter(seen.outcome for seen in self.faces)[outcome]
 
 
 @contextmanager
@@ -89,7 +82,14 @@ class Pipeline:
         self.settings, self.models, self.index, self.triton = settings, models, index, triton
         self.look_up = LookUp(index, settings.identity_threshold or index.identity_threshold)
         self.readiness = Readiness(lambda: check_models(index, models, triton), settings.ready_ttl_s)
-        self.surrogates = Surrogates(index.crowds, triton, models.generator, settings.surrogate_cache_bytes)
+        self.generators = {one.name: one for one in (models.generator, *other_generators(settings, models))}
+        capacity = settings.surrogate_cache_bytes // len(self.generators)
+        self.caches = {name: Surrogates(index.crowds, triton, one, capacity) for name, one in self.generators.items()}
+
+    @property
+    def surrogates(self) -> Surrogates:
+        """Those of the generator that the index was made with."""
+        return self.caches[self.models.generator.name]
 
     async def anonymise(self, data: bytes, options: Options) -> Anonymised:
         """Replaces every face of a photo by the surrogate of its crowd.
@@ -98,49 +98,90 @@ class Pipeline:
             data: the photo's bytes, JPEG, PNG or WebP.
 
         Raises:
-            BadRequest: the generator has not what was chosen.
+            BadRequest: the generator has not what was chosen, or a policy is laxer than allowed.
             UnsupportedMediaType, BadPhoto, PhotoTooLarge: the photo.
-            NoFaceFound, StrangerRefused, TooManyFaces: by policy.
+            NoFaceFound, FaceRefused, StrangerRefused, TooManyFaces: by policy.
+            KNotMet, UnknownIdentity: the index.
             ModelServerUnavailable, DeadlineExceeded: the models.
         """
-        check_chosen(self.models.generator, options.chosen)
+        options = self.check(options)
         photo = await self._decode(data)
         faces = await self._see(photo, options)
-        replaced = [seen for seen in faces if seen.masked is None and seen.assignment is not None]
-        masked = [seen.face for seen in faces if seen.masked is not None or seen.assignment is None]
+        replaced = [(seen.face, seen.assignment.crowd) for seen in faces if not seen.masked and seen.assignment]
+        masked = [seen.face for seen in faces if seen.masked or not seen.assignment]
         with _stage("synthesise"):
-            surrogates = await self.surrogates.get(
-                [seen.assignment.crowd for seen in replaced if seen.assignment], options.chosen
-            )
+            surrogates = await self._surrogates([crowd for _, crowd in replaced], options)
         with _stage("blend"):
-            pairs = [(seen.face, surrogate) for seen, surrogate in zip(replaced, surrogates, strict=True)]
-            pixels = await asyncio.to_thread(blend, photo.pixels, pairs, masked)
-        form = options.output or photo.format
+            pairs = [(face, surrogate) for (face, _), surrogate in zip(replaced, surrogates, strict=True)]
+            pixels = await in_thread(blend, photo.pixels, pairs, masked)
+        form = options.format or photo.format
         with _stage("encode"):
-            result = await asyncio.to_thread(encode, pixels, form, self.settings.jpeg_quality, photo.grey)
-        for seen in faces:
-            metrics.FACES.labels(_outcome(seen)).inc()
+            result = await in_thread(encode, pixels, form, options.quality or self.settings.jpeg_quality, photo.grey)
+        _count(faces)
         return Anonymised(result, form, faces)
 
     async def inspect(self, data: bytes) -> tuple[Photo, list[Seen]]:
         """What `anonymise` would do to each face, without doing it. Refuses no photo by policy."""
         photo = await self._decode(data)
         strangers: StrangerPolicy = "mask" if self.settings.stranger == "mask" else "assign"
-        return photo, await self._see(photo, Options(no_face="pass", stranger=strangers))
+        return photo, await self._see(photo, Options(no_face="pass", small_face="mask", stranger=strangers))
+
+    async def surrogate(self, crowd: int, options: SurrogateOptions) -> tuple[bytes, PhotoFormat]:
+        """A crowd's face as a file.
+
+        Raises:
+            NotFound: the index has no such crowd.
+            BadRequest: the generator has not what was chosen.
+            ModelServerUnavailable, DeadlineExceeded: the models.
+        """
+        self._generator(options)
+        if not 0 <= crowd < len(self.index.crowds):
+            raise NotFound(f"there is no crowd {crowd}; this index has crowds 0 to {len(self.index.crowds) - 1}")
+        (surrogate,) = await self._surrogates([crowd], options)
+        form: PhotoFormat = options.format or "png"
+        return await in_thread(encode, surrogate.image, form, options.quality or self.settings.jpeg_quality), form
+
+    def check(self, options: Options) -> Options:
+        """The options with the operator's policies where none is chosen. Raises what can be known without the photo.
+
+        Raises:
+            BadRequest: the generator has not what was chosen, or a policy is laxer than allowed.
+            KNotMet, UnknownIdentity: the index.
+        """
+        options = options.within(self.settings)
+        self._generator(options)
+        if options.k is not None and self.look_up.resolution == "nearest-only":
+            raise KNotMet("the enrolment map is not loaded, so that no k is claimed for anybody; leave k out")
+        if options.k is not None and options.k > self.index.k:
+            raise KNotMet(f"k = {options.k} was asked for; the index that is served has k = {self.index.k}")
+        self.look_up.rows_of(options.identity)
+        return options
+
+    def _generator(self, options: SurrogateOptions) -> str:
+        name = options.generator or self.models.generator.name
+        if name not in self.generators:
+            raise BadRequest(f"generator={name[:60]!r} is not served; there are {', '.join(self.generators)}")
+        check_chosen(self.generators[name], options.chosen)
+        return name
+
+    async def _surrogates(self, crowds: list[int], options: SurrogateOptions) -> list[Surrogate]:
+        return await self.caches[self._generator(options)].get(crowds, options.chosen)
 
     async def _decode(self, data: bytes) -> Photo:
         with _stage("decode"):
             s = self.settings
-            return await asyncio.to_thread(decode, data, s.max_pixels, s.min_side_px, s.max_side_px)
+            return await in_thread(decode, data, s.max_pixels, s.min_side_px, s.max_side_px)
 
     async def _see(self, photo: Photo, options: Options) -> list[Seen]:
         """detect -> align, embed -> look up, then the policies."""
         s = self.settings
         with _stage("detect"):
             faces = await detect(photo.pixels, self.triton, self.models.detector, s.detect_score, s.detect_min_px)
-        if not faces and (options.no_face or s.no_face) == "refuse":
+        metrics.FACES_FOUND.inc(len(faces))
+        if not faces and options.no_face == "refuse":
             raise NoFaceFound("no face was found in the photo; the policy is to refuse such photos (no_face=pass)")
         if len(faces) > s.max_faces:
+            metrics.FACES.labels("refused").inc(len(faces))
             raise TooManyFaces(f"{len(faces)} faces were found; at most {s.max_faces} are served in one photo")
         reasons = [self._unfit(face) for face in faces]
         fit = [face for face, reason in zip(faces, reasons, strict=True) if reason is None]
@@ -148,19 +189,20 @@ class Pipeline:
             landmarks = np.array([face.landmarks for face in fit]).reshape(-1, 5, 2)
             embeddings = await embed(photo.pixels, landmarks, self.triton, self.models.embedder)
         with _stage("look_up"):
-            assignments = iter(await self._look_up(embeddings))
+            assignments = iter(await self._look_up(embeddings, options.identity))
         seen = []
         for face, reason in zip(faces, reasons, strict=True):
             assignment = next(assignments) if reason is None else None
-            if assignment is not None:
-                reason = self._masked(assignment, options)
+            if assignment is not None and self._is_masked_stranger(assignment, options):
+                reason = "stranger"
             seen.append(Seen(face, assignment, reason))
+        self._refuse(seen, options)
         return seen
 
-    async def _look_up(self, embeddings: np.ndarray) -> list[Assignment]:
+    async def _look_up(self, embeddings: np.ndarray, names: tuple[str, ...]) -> list[Assignment]:
         if self.look_up.is_quick(len(embeddings)):
-            return self.look_up(embeddings)
-        return await asyncio.to_thread(self.look_up, embeddings)
+            return self.look_up(embeddings, names)
+        return await in_thread(self.look_up, embeddings, names)
 
     def _unfit(self, face: Face) -> str | None:
         """Why a face cannot be replaced; None if it can."""
@@ -172,14 +214,38 @@ class Pipeline:
             return "turned_away"
         return None
 
-    def _masked(self, assignment: Assignment, options: Options) -> str | None:
-        """Why a face that could be replaced is masked; None if it is not. Who cannot be recognised is a stranger."""
-        policy = options.stranger or self.settings.stranger
-        if assignment.enrolled or policy == "assign":
-            return None
-        if policy == "mask":
-            return "stranger"
-        why = "a face belongs to nobody enrolled"
-        if self.look_up.resolution == "nearest-only":
-            why = "the enrolment map is not loaded, so that every face counts as a stranger's"
-        raise StrangerRefused(f"{why}; the policy is to refuse such photos")
+    def _is_masked_stranger(self, assignment: Assignment, options: Options) -> bool:
+        """Who cannot be recognised is a stranger."""
+        return not assignment.enrolled and (options.stranger or self.settings.stranger) == "mask"
+
+    def _refuse(self, faces: list[Seen], options: Options) -> None:
+        """Refuses a photo for one of its faces, by policy. Raises FaceRefused, StrangerRefused."""
+        refused: FaceRefused | StrangerRefused | None = None
+        unfit = next((seen.masked for seen in faces if seen.assignment is None), None)
+        if unfit and (options.small_face or self.settings.small_face) == "refuse":
+            what = {
+                "too_small": "is too small",
+                "uncertain": "is too uncertain",
+                "turned_away": "is turned too far away",
+            }
+            refused = FaceRefused(f"a face {what[unfit or '']} to be replaced; the policy is to refuse such photos")
+        elif any(seen.outcome == "stranger" for seen in faces) and (
+            (options.stranger or self.settings.stranger) == "refuse"
+        ):
+            why = "a face belongs to nobody enrolled"
+            if self.look_up.resolution == "nearest-only":
+                why = "the enrolment map is not loaded, so that every face counts as a stranger's"
+            refused = StrangerRefused(f"{why}; the policy is to refuse such photos")
+        if refused:
+            metrics.FACES.labels("refused").inc(len(faces))
+            raise refused
+
+
+def _count(faces: list[Seen]) -> None:
+    """Puts the faces of a finished photo into the metrics."""
+    for seen in faces:
+        metrics.FACES.labels(seen.outcome).inc()
+        if seen.masked:
+            metrics.MASKED.labels(seen.masked).inc()
+        elif seen.assignment:
+            metrics.CROWD_DISTANCE.labels(seen.outcome).observe(seen.assignment.distance)

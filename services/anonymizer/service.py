@@ -10,8 +10,9 @@ from typing import NoReturn
 import bentoml
 import cv2
 
-from services.anonymizer.http import OnlyPublicPaths, api
-from services.anonymizer.pipeline import Pipeline
+from services.anonymizer.api.guard import Guard
+from services.anonymizer.api.http import api, endpoint_of, operations
+from services.anonymizer.api.operations import Operations
 from services.anonymizer.reload import Reloader
 from services.anonymizer.triton import Triton
 from services.errors import AnonFacesError
@@ -33,9 +34,9 @@ def _refuse_to_start(reason: AnonFacesError) -> NoReturn:
 
 @bentoml.service(
     name="anonfaces",
-    workers=1,
+    workers=settings().workers,
     traffic={"timeout": settings().request_timeout_s + GRACE_S},
-    metrics={"enabled": False},  # ours are at /metrics, see http.py
+    metrics={"enabled": False},  # ours are at /metrics, see api/guard.py
 )
 @bentoml.asgi_app(api, path="/v1")
 class Anonymizer:
@@ -50,14 +51,9 @@ class Anonymizer:
             self.reloader = await Reloader.start(self.settings, self.triton)
         except AnonFacesError as reason:
             _refuse_to_start(reason)
-        self.slots = asyncio.Semaphore(self.settings.max_concurrency)
+        self.operations = Operations(self.settings, self.reloader)
         if self.settings.index_poll_s > 0:
             self.watching = asyncio.create_task(self.reloader.watch())
-
-    @property
-    def pipeline(self) -> Pipeline:
-        """The one that serves now; whoever works with it keeps hold of it."""
-        return self.reloader.pipeline
 
     @bentoml.on_shutdown
     async def stop(self) -> None:
@@ -68,11 +64,11 @@ class Anonymizer:
 
     async def __is_ready__(self) -> bool:
         try:
-            await self.pipeline.readiness.require()
+            await self.reloader.pipeline.readiness.require()
         except AnonFacesError as reason:
             log.warning("not ready: %s", reason)
             return False
         return True
 
 
-Anonymizer.add_asgi_middleware(OnlyPublicPaths)  # type: ignore[attr-defined]
+Anonymizer.add_asgi_middleware(Guard, endpoint_of=endpoint_of, operations=operations)  # type: ignore[attr-defined]

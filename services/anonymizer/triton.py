@@ -18,6 +18,14 @@ CHANNEL = [
     ("grpc.max_reconnect_backoff_ms", 1000),  # a restarted server is found again within a second
 ]
 TOO_LATE = ("StatusCode.DEADLINE_EXCEEDED",)
+# Why a request failed, for the metrics: not reachable or its queue is full; not loaded; the model itself failed.
+CAUSES = {
+    "StatusCode.DEADLINE_EXCEEDED": "too_late",
+    "StatusCode.UNAVAILABLE": "unavailable",
+    "StatusCode.NOT_FOUND": "not_loaded",
+    "StatusCode.INTERNAL": "failed",
+    "StatusCode.INVALID_ARGUMENT": "refused",
+}
 
 
 class Triton:
@@ -74,7 +82,7 @@ class Triton:
             try:
                 answer = await self._client.infer(model, tensors, outputs=wanted, client_timeout=self.timeout_s)
             except InferenceServerException as refused:
-                metrics.TRITON_ERRORS.labels(model).inc()
+                metrics.TRITON_ERRORS.labels(model, CAUSES.get(str(refused.status()), "other")).inc()
                 if refused.status() in TOO_LATE:
                     raise DeadlineExceeded(
                         f"the model server did not answer within {self.timeout_s:g} s; try again later"
@@ -84,11 +92,13 @@ class Triton:
                 ) from refused
         values = [answer.as_numpy(name) for name in outputs]
         if any(value is None for value in values):
+            metrics.TRITON_ERRORS.labels(model, "incomplete").inc()
             raise ModelServerUnavailable(f"model {model} answered without {', '.join(outputs)}; check its version")
         if any(value.dtype.kind == "f" and not np.isfinite(value).all() for value in values):
-            metrics.TRITON_ERRORS.labels(model).inc()
+            metrics.TRITON_ERRORS.labels(model, "not_finite").inc()
             raise ModelServerUnavailable(
                 f"model {model} answered with values that are not numbers; check its conversion"
             )
         metrics.INFERENCE_ROWS.labels(model).inc(len(values[0]))
+        metrics.BATCH_ROWS.labels(model).observe(len(values[0]))
         return values

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from services.anonymizer.models import DEFAULTS, Inverter, Models, choose
-from services.errors import ConversionError, IndexRefused
+from services.anonymizer.models import DEFAULTS, Generator, Inverter, Models, choose, find_generator
+from services.errors import ConfigurationError, ConversionError, IndexRefused
 from services.population.index import ClusterIndex
 from services.provenance import check_model, weights_of
 from services.settings import Settings
@@ -81,3 +81,21 @@ def check_inverter(inverter: Inverter, repository: Path) -> None:
                 f"{inverter.name} was fitted on another {model} than the repository holds; fit it again with "
                 "`anonfaces models fit inversion`"
             )
+
+
+def other_generators(settings: Settings, models: Models) -> list[Generator]:
+    """The generators that a request may name beside the one of `models`, as the settings list them.
+
+    Raises:
+        ConfigurationError: one is unknown, or its latents are not those of the index.
+    """
+    own, others = models.generator, []
+    for name in filter(None, (part.strip() for part in settings.other_generators.split(","))):
+        other = find_generator(name, settings.model_repository)
+        if (other.mapping, other.latent_shape) != (own.mapping, own.latent_shape) or own.mapping is None:
+            raise ConfigurationError(
+                f"ANONFACES_OTHER_GENERATORS names {name}, whose latents are not those of {own.name}; its pictures "
+                "would not be the crowds' surrogates"
+            )
+        others.append(other)
+    return others

@@ -23,7 +23,7 @@ from services import metrics
 from services.anonymizer.detect import detect
 from services.anonymizer.embed import embed
 from services.anonymizer.models import choose
-from services.anonymizer.pipeline import Options
+from services.anonymizer.options import Options
 from services.anonymizer.reload import Reloader
 from services.anonymizer.triton import Triton
 from services.client import Client

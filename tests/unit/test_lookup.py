@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.anonymizer.lookup import Assignment, LookUp
-from services.anonymizer.pipeline import Options, Pipeline
-from services.errors import StrangerRefused
+from services.anonymizer.options import Options
+from services.anonymizer.pipeline import Pipeline, Seen
+from services.errors import StrangerRefused, UnknownIdentity
 from services.population.index import ClusterIndex, Crowds, Enrolment
 from services.settings import Settings
 from tests.unit.conftest import MODELS
@@ -113,7 +114,10 @@ def policy(known: bool, face: np.ndarray, stranger: str) -> str | None:
     """Why the pipeline masks a face under a policy; None if it replaces it."""
     pipeline = Pipeline(Settings(), MODELS, index(enrolled=known), triton=None)
     (assignment,) = pipeline.look_up(face)
-    return pipeline._masked(assignment, Options(stranger=stranger))
+    options = Options(stranger=stranger)
+    masked = "stranger" if pipeline._is_masked_stranger(assignment, options) else None
+    pipeline._refuse([Seen(None, assignment, masked)], options)
+    return masked
 
 
 @pytest.mark.parametrize("stranger", ["assign", "mask", "refuse"])
@@ -134,3 +138,43 @@ def test_without_the_map_even_a_member_is_masked_or_refused_as_a_stranger():
     assert policy(False, at(9.0), "mask") == "stranger"
     with pytest.raises(StrangerRefused, match="map is not loaded"):
         policy(False, at(9.0), "refuse")
+
+
+# --- people who are named -------------------------------------------------------------------------------------------
+
+
+def test_named_person_gets_their_crowd_however_far_the_face_is():
+    look_up = LookUp(index(), 0.25)
+    (recognised,) = look_up(at(0.0))
+    name = str(look_up_names(look_up)[0])
+    (named,) = look_up(at(9.0, 3.0), [name])
+    assert (named.crowd, named.enrolled) == (recognised.crowd, True)
+
+
+def test_each_of_several_named_people_gets_the_face_that_fits():
+    look_up = LookUp(index(), 0.01)
+    names, vectors = look_up_names(look_up), look_up._vectors
+    faces = np.concatenate([vectors[[2]], vectors[[0]]]) + np.float32(0.05)
+    expected = [look_up._stored[2], look_up._stored[0]]
+    assert [a.crowd for a in look_up(faces, [str(names[0]), str(names[2])])] == expected
+
+
+def test_somebody_who_is_not_enrolled_cannot_be_named_and_is_not_repeated():
+    with pytest.raises(UnknownIdentity, match="not enrolled") as refused:
+        LookUp(index(), 0.25)(at(0.0), ["MARKER"])
+    assert "MARKER" not in str(refused.value)
+
+
+def test_nobody_can_be_named_without_the_map():
+    with pytest.raises(UnknownIdentity, match="enrolment map"):
+        LookUp(index(enrolled=False), 0.25).rows_of(["anybody"])
+
+
+def test_more_names_than_faces_are_refused():
+    look_up = LookUp(index(), 0.25)
+    with pytest.raises(UnknownIdentity, match="1 faces"):
+        look_up(at(0.0), [str(name) for name in look_up_names(look_up)[:2]])
+
+
+def look_up_names(look_up: LookUp) -> list[str]:
+    return list(look_up._rows)

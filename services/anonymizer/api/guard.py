@@ -1,0 +1,112 @@
+"""In front of every HTTP request: what is public, room for it, how long it may take, and what became of it.
+
+BentoML serves more than the API: its stock page loads third-party scripts, and its own metrics have a series for every
+path anybody asks for. None of that is public.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import ExitStack
+from time import perf_counter
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services import metrics
+from services.anonymizer.api.bodies import declared_size
+from services.anonymizer.api.operations import Operations
+from services.anonymizer.api.replies import error_reply, reply
+from services.errors import AnonFacesError, NotFound
+
+HEALTH = {"/livez": "livez", "/readyz": "readyz", "/healthz": "healthz"}
+METRICS = "/metrics"
+OUTCOME = "anonfaces.outcome"  # in the scope: a list, so that handlers can tell what became of a request
+HEADERS = {
+    b"cache-control": b"no-store",
+    b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
+    b"cross-origin-resource-policy": b"same-origin",
+    b"referrer-policy": b"no-referrer",
+    b"x-content-type-options": b"nosniff",
+}
+REPLACED = {*HEADERS, b"server"}
+
+
+class Guard:
+    """An ASGI middleware around the whole service.
+
+    Args:
+        endpoint_of: (method, path) -> name of the endpoint, None where there is none.
+        operations: of the running service; asked for with every request.
+    """
+
+    def __init__(
+        self, app: ASGIApp, endpoint_of: Callable[[str, str], str | None], operations: Callable[[], Operations]
+    ):
+        self._app, self._endpoint_of, self._operations = app, endpoint_of, operations
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+        elif scope["type"] != "http":
+            await self._app(scope, receive, send)
+        elif scope["path"] in HEALTH:
+            await self._app(scope, receive, _with_headers(send))
+        elif scope["path"] == METRICS:
+            text = await asyncio.to_thread(metrics.exposition)
+            await reply(text, metrics.CONTENT_TYPE)(scope, receive, _with_headers(send))
+        else:
+            await self._serve(scope, receive, _with_headers(send))
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        endpoint = self._endpoint_of(scope["method"], scope["path"])
+        outcome: list[str] = []
+        start = perf_counter()
+        try:
+            with ExitStack() as room:
+                try:
+                    if endpoint is None:
+                        raise NotFound("no such path; see /v1/openapi.json")
+                    self._admit(endpoint, scope, room)
+                except AnonFacesError as error:
+                    outcome.append(error.code)
+                    await error_reply(error)(scope, receive, send)
+                    return
+                limit = self._operations().settings.request_timeout_s
+                await self._app({**scope, OUTCOME: outcome}, receive, _in_time(send, limit))
+        except asyncio.CancelledError:
+            outcome.append("cancelled")
+            raise
+        finally:
+            name = endpoint or "none"
+            metrics.REQUESTS.labels("http", name, outcome[0] if outcome else "ok").inc()
+            metrics.REQUEST_SECONDS.labels("http", name).observe(perf_counter() - start)
+
+    def _admit(self, endpoint: str, scope: Scope, room: ExitStack) -> None:
+        """Room for a request and its body. Raises Overloaded."""
+        operations = self._operations()
+        s = operations.settings
+        limit = {"anonymize_batch": s.max_batch_bytes, "anonymize": s.max_body_bytes, "inspect": s.max_body_bytes}
+        size = declared_size(dict(scope["headers"]), limit.get(endpoint, 0)) if endpoint in limit else 0
+        if endpoint in limit and size <= limit[endpoint]:  # else it is refused before it is read
+            room.enter_context(operations.admission.hold(size))
+
+
+def _with_headers(send: Send) -> Send:
+    """Adds what a browser must not do with an answer; takes away what says which server it is."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            kept = [pair for pair in message.get("headers", []) if pair[0].lower() not in REPLACED]
+            message = {**message, "headers": [*kept, *HEADERS.items()]}
+        await send(message)
+
+    return sending
+
+
+def _in_time(send: Send, limit: float) -> Send:
+    """Gives a client that does not read its answer up: what is held for it would be held for ever."""
+
+    async def sending(message: Message) -> None:
+        async with asyncio.timeout(limit):
+            await send(message)
+
+    return sending
