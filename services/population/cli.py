@@ -16,7 +16,7 @@ from services.population.build.options import BuildOptions, Place
 from services.population.compatibility import check_built_with
 from services.population.demo import sample_people
 from services.population.enroll.cli import enroll, remove
-from services.population.index import EnrolmentStore, building, open_index
+from services.population.index import EnrolmentStore, building, index_folder, open_index
 from services.population.partition.cli import partition
 from services.population.people import Population
 from services.population.sample import sampler_for
@@ -48,7 +48,7 @@ def demo(
 ) -> None:
     """Samples synthetic people, partitions them, and writes a cluster index to serve."""
     s = settings()
-    folder = s.home / "indexes" / name
+    folder = index_folder(name, s.home)
     if missing and _is_current(s.model_copy(update={"index": str(folder)}), people, k, seed, algorithm):
         console.print(f"{folder}: already there")
         return

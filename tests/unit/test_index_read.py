@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -14,18 +15,28 @@ from services.errors import IndexRefused
 from services.population.compatibility import check_made_for
 from services.population.index import CROWDS, MANIFEST, ClusterIndex, check_enrolment, read_index
 from services.population.index import version as version_module
-from tests.unit.conftest import MODELS, PROVENANCE, store_beside
+from tests.unit.conftest import MODELS, PROVENANCE, store_beside, write_index
 
 FILES = (MANIFEST, CROWDS)
 
 
-def reseal(folder: Path, **changes: object) -> None:
-    """What an attacker who knows the format does: all hashes and checksums made consistent again."""
+def reseal(folder: Path, rename: bool = False, **changes: object) -> str:
+    """What an attacker who knows the format does: all hashes and checksums made consistent again.
+
+    Args:
+        rename: the version's name too, which is a hash as well.
+
+    Returns:
+        The name.
+    """
     manifest = json.loads((folder / MANIFEST).read_bytes())
     hashes = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (CROWDS,)}
     manifest |= {"files": hashes, **changes}
     manifest = {key: value for key, value in manifest.items() if value is not None}
+    if rename:
+        manifest["version"] = manifest["ledger"][-1]["version"] = version_module._version_of(manifest)
     (folder / MANIFEST).write_bytes(version_module._seal(manifest))
+    return str(manifest.get("version"))
 
 
 def repack(path: Path, **changes: np.ndarray) -> None:
@@ -109,12 +120,53 @@ def test_forged_k_above_the_crowds_is_refused(folder):
 
 
 def test_forged_sizes_are_refused_with_the_map(folder, town):
-    """The published files alone cannot show it; who holds the map counts people."""
+    """Somebody without the map cannot see it if every name is forged as well; who holds the map counts people."""
+    genuine, store = read_index(folder).version, store_beside(town)
     repack(folder / CROWDS, sizes=np.array([4, 4, 4]))
-    reseal(folder, k=4, sizes=[4, 4, 4], people=12)
+    version = reseal(folder, rename=True, k=4, sizes=[4, 4, 4], people=12)
     forged = read_index(folder)
     with pytest.raises(IndexRefused, match="below k = 4"):
-        check_enrolment(forged.crowds, store_beside(town).read(forged.version), forged.k)
+        check_enrolment(forged.crowds, store.read(genuine), forged.k)
+    store.path(genuine).rename(store.path(version))
+    with pytest.raises(IndexRefused, match="does not open"):
+        store.read(version)
+
+
+@pytest.mark.parametrize("name", ["centroids", "surrogate_latents", "surrogate_landmarks", "surrogate_embeddings"])
+def test_forged_crowds_are_not_those_that_the_version_is_named_after(folder, name):
+    """A surrogate that is a member's face, say: every checksum is right, and the map would open."""
+    with np.load(folder / CROWDS) as archive:
+        values = archive[name]
+    values[0] += 0.1
+    repack(folder / CROWDS, **{name: values})
+    reseal(folder)
+    with pytest.raises(IndexRefused, match="holds other crowds"):
+        read_index(folder)
+
+
+@pytest.mark.parametrize("change", [{"k": 2}, {"identity_threshold": 9.0}, {"provenance": {}}, {"name": "city"}])
+def test_forged_manifest_is_not_that_which_the_version_is_named_after(folder, change):
+    reseal(folder, **change)
+    with pytest.raises(IndexRefused, match="another k or another history"):
+        read_index(folder)
+
+
+def test_crowds_of_another_version_are_refused(folder, town, make_population):
+    write_index(town, *make_population(3, 3, 4, seed=1), provenance=PROVENANCE)
+    shutil.copy(town / "current" / CROWDS, folder / CROWDS)
+    with pytest.raises(IndexRefused, match="was changed"):
+        read_index(folder)
+    reseal(folder)
+    with pytest.raises(IndexRefused, match="holds other crowds"):
+        read_index(folder)
+
+
+@pytest.mark.parametrize("change", [{"identity_threshold": np.inf}, {"name": "../../town"}, {"name": "a/b"}])
+def test_manifest_with_a_value_that_no_index_has_is_refused(folder, change):
+    """A name is a part of the paths of maps and keys."""
+    reseal(folder, rename=True, **change)
+    with pytest.raises(IndexRefused, match=next(iter(change))):
+        read_index(folder)
 
 
 def test_forged_sizes_that_the_manifest_does_not_name_are_refused(folder):
@@ -144,6 +196,32 @@ def test_file_that_is_no_archive_is_refused(folder, data):
     (folder / CROWDS).write_bytes(data)
     reseal(folder)
     with pytest.raises(IndexRefused):
+        read_index(folder)
+
+
+def test_archive_that_would_unpack_to_more_than_it_is_is_refused(folder):
+    with np.load(folder / CROWDS) as archive:
+        arrays = {**archive, "surrogate_latents": np.zeros((3, 1 << 20), np.float32)}
+    np.savez_compressed(folder / CROWDS, **arrays)
+    assert (folder / CROWDS).stat().st_size < 1 << 20
+    reseal(folder, rename=True)
+    with pytest.raises(IndexRefused, match="compressed"):
+        read_index(folder)
+
+
+@pytest.mark.parametrize("entry", ["sizes", "sizes.npy"])
+@pytest.mark.parametrize("rows", [3, 1 << 40])
+def test_array_that_is_not_what_it_claims_is_refused(folder, entry, rows):
+    header = f"{{'descr': '<i8', 'fortran_order': False, 'shape': ({rows},), }}\n".encode()
+    with zipfile.ZipFile(folder / CROWDS) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    del members["sizes.npy"]
+    members[entry] = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(8)
+    with zipfile.ZipFile(folder / CROWDS, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    reseal(folder, rename=True)
+    with pytest.raises(IndexRefused, match="does not hold the arrays"):
         read_index(folder)
 
 

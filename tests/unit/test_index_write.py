@@ -2,23 +2,32 @@
 
 import errno
 import io
+import os
+import shutil
+import signal
 import stat
 import zipfile
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from services import files
-from services.errors import IndexRefused
+from services.errors import ConfigurationError, IndexRefused
 from services.population.index import (
     CROWDS,
     MANIFEST,
     Crowds,
     Enrolment,
+    building,
     calibrate_threshold,
+    index_folder,
     read_index,
+    versions_of,
 )
 from services.population.index import version as version_module
 from tests.unit.conftest import PROVENANCE, store_beside, write_index
@@ -185,6 +194,78 @@ def test_failed_write_keeps_the_earlier_index(town, make_population, monkeypatch
     assert read_index(town).version == before
     assert store_beside(town).read(before).identities.size == 10
     assert sorted(path.name for path in town.parent.rglob("*")) == entries
+
+
+def dies_before(call: int, work: Callable[[], object]) -> bool:
+    """Does work in a process that is killed before its `call`-th step on disk. False: it had fewer, and is done."""
+    child = os.fork()
+    if child == 0:
+        steps = count(1)
+        for name in ("mkdir", "fsync", "rename", "replace", "symlink", "unlink"):
+            setattr(os, name, partial(_step, steps, call, getattr(os, name)))
+        try:
+            work()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert status in (0, signal.SIGKILL)
+    return status != 0
+
+
+def _step(steps: Iterator[int], last: int, do: Callable[..., object], *arguments: object, **named: object) -> object:
+    if next(steps) == last:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return do(*arguments, **named)
+
+
+@pytest.mark.parametrize("then", ["the same", "other people"])
+def test_builder_killed_before_any_step_leaves_a_sound_index_and_the_next_one_succeeds(
+    pristine, tmp_path, make_population, then
+):
+    new = make_population(5, 5)
+    for call in count(1):
+        town = tmp_path / str(call) / "town"
+        shutil.copytree(pristine.parent, town.parent, symlinks=True)
+        old = read_index(town).version
+        died = dies_before(call, lambda at=town: write_index(at, *new, k=5))
+        between = read_index(town).version
+        store_beside(town).read(between)
+        index = write_index(town, *(new if then == "the same" else make_population(6, 6)), k=5)
+        assert read_index(town).version == index.version
+        assert between in (old, index.version) or then == "other people"
+        assert [path.name for path in town.glob(".*")] == [".lock"]
+        maps = {path.stem for path in store_beside(town).folder.glob("*.map")}
+        assert maps <= {path.name for path in versions_of(town)}  # else nobody could be removed from them
+        if not died:
+            break
+    assert call > 8
+
+
+def test_what_a_killed_write_of_a_map_left_is_cleared(town):
+    store, version = store_beside(town), read_index(town).version
+    (store.folder / f".{version}-abc").write_bytes(b"half")
+    store.clear(version)
+    assert [path.name for path in store.folder.iterdir()] == [f"{version}.map"]
+
+
+def test_builder_removes_nothing_but_what_builders_leave(tmp_path):
+    for name in (".git", ".new-1", ".ssh"):
+        (tmp_path / "town" / name).mkdir(parents=True)
+        (tmp_path / "town" / name / "file").touch()
+    with building(tmp_path / "town"):
+        assert sorted(path.name for path in (tmp_path / "town").iterdir()) == [".git", ".lock", ".ssh"]
+
+
+@pytest.mark.parametrize("name", ["..", "../..", "a/b", "/tmp", ".hidden", "", "a\nb", "a" * 101])
+def test_path_cannot_name_an_index(tmp_path, make_population, name):
+    with pytest.raises(ConfigurationError, match="cannot name an index"):
+        index_folder(name, tmp_path)
+    assert index_folder("town-2.b_c", tmp_path) == tmp_path / "indexes" / "town-2.b_c"
+
+
+def test_folder_whose_name_a_reader_would_refuse_is_not_written(make_population, tmp_path):
+    refused(*make_population(3, 3), 3, tmp_path / "t\u00f6wn", "cannot name an index")
 
 
 # --- identity threshold -----------------------------------------------------------------------------------------

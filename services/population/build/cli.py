@@ -20,11 +20,11 @@ from services.population.constraints import parse_constraints
 from services.population.engine import Engine, engine_for
 from services.population.enroll.about import population_folder
 from services.population.enroll.store import read_population
-from services.population.index import EnrolmentStore, building
+from services.population.index import EnrolmentStore, building, index_folder
 from services.population.index.cli import describe
 from services.population.people import Population
 from services.population.sample import sampler_for
-from services.population.surrogates import RiskOptions
+from services.population.surrogates import RiskOptions, show_report
 from services.population.tell import tell
 from services.settings import Settings, settings
 
@@ -87,7 +87,7 @@ def build(
         duplicate_threshold=duplicate_threshold,
         new_epoch=new_epoch,
     )
-    folder = s.home / "indexes" / (index or name)
+    folder = index_folder(index or name, s.home)
     place = Place(folder, EnrolmentStore.of(s, folder.name), s.model_repository, models)
     with building(folder), engine_for(engine, address) as machines:
         built = run_build(population, options, place, s, machines, triton)
@@ -156,6 +156,7 @@ def show(built: Built, console: Console | None) -> None:
         )
     for line in _remarks(built):
         console.print(line, soft_wrap=True, highlight=False)
+    show_report(built.surrogates, console)
 
 
 def _remarks(built: Built) -> list[str]:

@@ -4,6 +4,7 @@ from services.population.index.crowds import Crowds, check_crowds
 from services.population.index.enrolment import Enrolment, EnrolmentStore, calibrate_threshold, check_enrolment
 from services.population.index.series import (
     building,
+    index_folder,
     open_index,
     publish,
     read_index,
@@ -25,6 +26,7 @@ __all__ = [
     "calibrate_threshold",
     "check_crowds",
     "check_enrolment",
+    "index_folder",
     "open_index",
     "publish",
     "read_index",

@@ -40,6 +40,8 @@ def verify(name: Name, version: Version = None, every: Annotated[bool, typer.Opt
     for folder in folders:
         try:
             index = with_enrolment(read_version(folder), chosen)
+            if every and index.version != folder.name:
+                raise IndexRefused(f"it holds version {index.version}; put its own files back, or remove the folder")
         except AnonFacesError as reason:
             refused += 1
             console.print(f"[red]refused[/] {folder.name}: {plain(str(reason))}", soft_wrap=True, highlight=False)
@@ -121,7 +123,8 @@ def describe(difference: Difference) -> str:
         )
     return (
         f"{crowds} {exposure.singled_out} of {exposure.people} people are alone with their crowds in both, "
-        f"{exposure.below_k} are in groups below k = {difference.k}: withdraw what was published with one of them."
+        f"{exposure.below_k} are in groups below k = {difference.k}: withdraw what was published with one of them, "
+        "and its folder, since from the means of crowds that differ by one person that person's vector follows."
     )
 
 

@@ -1,12 +1,17 @@
 """What an index publishes of its crowds: means over at least k people, and a surrogate. Nothing of any member."""
 
 import io
+import zipfile
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.lib.format import read_array
 
 from services.errors import IndexRefused
+
+# What `unpack` raises of bytes that are not what they should be.
+UNREADABLE = (KeyError, ValueError, OSError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile)
 
 # name: (kind of dtype, axes)
 ARRAYS = {
@@ -86,13 +91,21 @@ def pack(arrays: dict[str, np.ndarray]) -> bytes:
 def unpack(data: bytes, expected: dict[str, tuple[str, int]]) -> dict[str, Any]:
     """The arrays of an archive, each of the kind and number of axes it must have; nothing in it is executed.
 
+    `pack` compresses nothing, and what is compressed is refused: it might unpack to more than there is memory.
+
     Raises:
-        KeyError, TypeError, ValueError, OSError, EOFError, zipfile.BadZipFile: it holds anything else.
+        UNREADABLE: it holds anything else.
     """
-    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-        if set(archive.files) != set(expected):
-            raise ValueError(f"it holds {sorted(archive.files)}, not {sorted(expected)}")
-        arrays = {name: archive[name] for name in expected}
+    arrays = {}
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        found = sorted(info.filename for info in archive.infolist())
+        if found != sorted(f"{name}.npy" for name in expected):
+            raise ValueError(f"it holds {found}, not {sorted(expected)}")
+        if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
+            raise ValueError("its arrays are compressed")
+        for name in expected:
+            with archive.open(f"{name}.npy") as stream:
+                arrays[name] = read_array(stream, allow_pickle=False)
     for name, (kind, axes) in expected.items():
         if arrays[name].dtype.kind != kind or arrays[name].ndim != axes:
             raise ValueError(f"{name} is {arrays[name].dtype} with {arrays[name].ndim} axes")

@@ -2,7 +2,6 @@
 
 import os
 import tempfile
-import zipfile
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ import numpy as np
 
 from services.errors import IndexRefused
 from services.files import fsync_directory
-from services.population.index.crowds import Crowds, pack, unpack
+from services.population.index.crowds import UNREADABLE, Crowds, pack, unpack
 from services.population.index.seal import make_key, read_key, seal, tags, unseal
 from services.settings import Settings
 
@@ -186,6 +185,11 @@ class EnrolmentStore:
             raise
         fsync_directory(self.folder)
 
+    def clear(self, version: str) -> None:
+        """Removes what a killed `write` of that version left. Call it within `building`."""
+        for left in self.folder.glob(f".{version}-*"):
+            left.unlink()
+
     def read(self, version: str) -> Enrolment:
         """Opens the map of a version.
 
@@ -199,5 +203,5 @@ class EnrolmentStore:
             return Enrolment(**unpack(data, ARRAYS))
         except OSError as missing:
             raise IndexRefused(f"no enrolment map at {self.path(version)} ({missing.strerror})") from missing
-        except (KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as broken:
+        except UNREADABLE as broken:
             raise IndexRefused(f"{self.path(version)} does not hold an enrolment: {broken}") from broken

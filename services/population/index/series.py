@@ -6,6 +6,7 @@ The enrolment map of a version lies elsewhere (enrolment.py), so that a folder o
 """
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,15 +15,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from services.errors import IndexRefused
+from services.errors import ConfigurationError, IndexRefused
 from services.files import fsync_directory, locked
 from services.population.index.crowds import Crowds, check_crowds
 from services.population.index.enrolment import Enrolment, EnrolmentStore, calibrate_threshold, check_enrolment
-from services.population.index.version import CROWDS, MANIFEST, ClusterIndex, draft, read_version
+from services.population.index.version import CROWDS, MANIFEST, NAME, ClusterIndex, draft, read_version
 from services.settings import Settings
 
 CURRENT = "current"
+SCRATCH = ".new-"  # starts the name of a version that is being written
 FIRST = {"epoch": 1, "step": "built", "people_removed": 0, "waiting": 0, "withdraws": []}
+
+
+def index_folder(name: str, home: Path) -> Path:
+    """The folder of the index of that name, to build it in.
+
+    Raises:
+        ConfigurationError: that is no name for one. A path might lead anywhere.
+    """
+    if not re.fullmatch(NAME, name):
+        raise ConfigurationError(f"{name!r} cannot name an index; take letters, digits, '-', '_' and '.'")
+    return home / "indexes" / name
 
 
 def read_index(folder: Path) -> ClusterIndex:
@@ -88,8 +101,7 @@ def building(folder: Path) -> Iterator[None]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / ".lock", f"index {folder.name}"):
-        for left in folder.glob(".[!l]*"):
-            shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
+        _clean(folder)
         try:
             yield
         finally:
@@ -97,6 +109,14 @@ def building(folder: Path) -> Iterator[None]:
                 if not versions_of(folder):
                     (folder / ".lock").unlink(missing_ok=True)
                     folder.rmdir()
+
+
+def _clean(folder: Path) -> None:
+    """Removes what builders left behind, and nothing else."""
+    for left in folder.glob(f"{SCRATCH}*"):
+        shutil.rmtree(left)
+    for left in folder.glob(f".{CURRENT}-*"):
+        left.unlink()
 
 
 def publish(
@@ -111,6 +131,9 @@ def publish(
     step: dict[str, Any] | None = None,
 ) -> ClusterIndex:
     """Writes a new version and its map, whole or not at all, and makes it the current one. Call it within `building`.
+
+    No step in which a process dies leaves a map without its version's folder, by which maps are found to be redacted.
+    A version that is there already, since its builder died or somebody went back from it, has the same content.
 
     Args:
         folder: of the index; its name is the index's name.
@@ -137,20 +160,25 @@ def publish(
     ledger = before.ledger if before else []
     drafted = draft(folder.name, crowds, k, threshold, provenance, ledger, step)
     target = folder / drafted.version
-    scratch = Path(tempfile.mkdtemp(dir=folder, prefix=".new-"))
+    was_there = target.exists()
+    scratch = Path(tempfile.mkdtemp(dir=folder, prefix=SCRATCH))
     try:
         drafted.write(scratch)
         scratch.chmod(0o755)
         fsync_directory(scratch)
-        store.write(enrolment, drafted.version)
+        if was_there:
+            target.rename(Path(tempfile.mkdtemp(dir=folder, prefix=SCRATCH)) / "replaced")
         scratch.rename(target)
+        store.write(enrolment, drafted.version)
         _point(folder, drafted.version)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
-        if not (folder / CURRENT).is_symlink() or (folder / CURRENT).readlink().name != drafted.version:
+        pointed = (folder / CURRENT).is_symlink() and (folder / CURRENT).readlink().name == drafted.version
+        if not pointed and not was_there:
             shutil.rmtree(target, ignore_errors=True)
             store.path(drafted.version).unlink(missing_ok=True)
         raise
+    _clean(folder)
     for name in (MANIFEST, CROWDS, "enrolment.npz"):  # of a format-2 index: one folder, its enrolment in the clear
         (folder / name).unlink(missing_ok=True)
     return replace(read_version(target), enrolment=store.read(drafted.version))

@@ -6,7 +6,7 @@ crowds. Who is in which crowd is elsewhere, see enrolment.py.
 
 import hashlib
 import json
-import zipfile
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,11 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from services.errors import IndexRefused
 from services.files import write_durably
-from services.population.index.crowds import ARRAYS, Crowds, check_crowds, pack, unpack
+from services.population.index.crowds import ARRAYS, UNREADABLE, Crowds, check_crowds, pack, unpack
 from services.population.index.enrolment import Enrolment
 
 FORMAT = 3
 MANIFEST, CROWDS = "manifest.json", "crowds.npz"
+NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"  # of an index: names the folders of its versions, its maps and its key
 
 Count = Annotated[int, Field(ge=0)]
 
@@ -48,14 +49,14 @@ class Manifest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     format: int
-    name: str
+    name: Annotated[str, Field(pattern=f"^{NAME}$")]
     version: str
     created: str
     k: int
     crowds: int
     people: int
     sizes: list[int]
-    identity_threshold: Annotated[float, Field(gt=0)]
+    identity_threshold: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     files: dict[str, str]
     provenance: dict[str, Any]
     ledger: Annotated[list[Entry], Field(min_length=1)]
@@ -107,6 +108,18 @@ def _seal(manifest: dict[str, Any]) -> bytes:
     return json.dumps({**body, "checksum": digest}, sort_keys=True, indent=1).encode() + b"\n"
 
 
+def _version_of(manifest: dict[str, Any]) -> str:
+    """A version's name: its number, and the hash of what it holds and follows; the time does not count.
+
+    The enrolment map is sealed for this name. So whoever changes a version and makes its checksums right, or names it
+    anew, has no map that opens for it.
+    """
+    *before, own = manifest["ledger"]
+    step = {key: value for key, value in own.items() if key not in ("number", "version")}
+    content = [*(manifest[part] for part in ("name", "k", "identity_threshold", "files", "provenance")), before, step]
+    return f"{len(before) + 1:04d}-{hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]}"
+
+
 @dataclass(frozen=True)
 class Drafted:
     """A version that is ready to be written."""
@@ -129,36 +142,35 @@ def draft(
     ledger: list[Entry],
     step: dict[str, Any],
 ) -> Drafted:
-    """Puts a version together. Its name, the hash of what it holds and follows, does not depend on the time.
+    """Puts a version together.
 
     Args:
         ledger: of the version before; empty for the first.
         step: the new line of the ledger, but for its number and version.
 
     Raises:
-        IndexRefused: the guarantee does not hold.
+        IndexRefused: the guarantee does not hold, or that is no name.
     """
     check_crowds(crowds, k)
+    if not re.fullmatch(NAME, name):
+        raise IndexRefused(f"{name!r} cannot name an index; take letters, digits, '-', '_' and '.'")
     data = pack({name: getattr(crowds, name) for name in ARRAYS})
-    hashes = {CROWDS: hashlib.sha256(data).hexdigest()}
-    number = len(ledger) + 1
-    before = [line.model_dump() for line in ledger]
-    content = [name, k, identity_threshold, hashes, provenance, before, step]
-    version = f"{number:04d}-{hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]}"
-    manifest = {
+    manifest: dict[str, Any] = {
         "format": FORMAT,
         "name": name,
-        "version": version,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "k": k,
         "crowds": len(crowds),
         "people": int(crowds.sizes.sum()),
         "sizes": crowds.sizes.tolist(),
         "identity_threshold": identity_threshold,
-        "files": hashes,
+        "files": {CROWDS: hashlib.sha256(data).hexdigest()},
         "provenance": provenance,
-        "ledger": [*before, Entry(number=number, version=version, **step).model_dump()],
+        "ledger": [*(line.model_dump() for line in ledger), step],
     }
+    version = _version_of(manifest)
+    own = Entry(number=len(ledger) + 1, version=version, **step).model_dump()
+    manifest |= {"version": version, "ledger": [*manifest["ledger"][:-1], own]}
     return Drafted(version, {CROWDS: data, MANIFEST: _seal(manifest)})
 
 
@@ -184,12 +196,17 @@ def read_version(folder: Path) -> ClusterIndex:
         )
     try:
         crowds = Crowds(**unpack(raw[CROWDS], ARRAYS))
-    except (KeyError, TypeError, ValueError, OSError, EOFError, zipfile.BadZipFile) as broken:
+    except UNREADABLE as broken:
         raise IndexRefused(f"{folder} does not hold the arrays of a cluster index: {broken}") from broken
     check_crowds(crowds, int(manifest["k"]))
     told = (manifest["sizes"], manifest["crowds"], manifest["people"], manifest["ledger"][-1]["version"])
     if told != (crowds.sizes.tolist(), len(crowds), int(np.sum(crowds.sizes)), manifest["version"]):
         raise IndexRefused(f"{folder / MANIFEST} does not describe the crowds beside it; build the index again")
+    if _version_of(manifest) != manifest["version"]:
+        raise IndexRefused(
+            f"{folder} holds other crowds, another k or another history than version {manifest['version']} was built "
+            "with; restore it or build the index again"
+        )
     return ClusterIndex(manifest, crowds)
 
 
@@ -206,7 +223,8 @@ def _read_manifest(folder: Path, data: bytes) -> dict[str, Any]:
             f"{folder} has format {manifest.get('format')}; this version reads {FORMAT}: build the index again"
         )
     try:
-        return Manifest.model_validate(manifest).model_dump()
+        Manifest.model_validate(manifest)
     except ValidationError as broken:
         first = broken.errors()[0]
         raise IndexRefused(f"{folder / MANIFEST}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    return dict(manifest)  # as it is spelled: its hash is over that
