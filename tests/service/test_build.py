@@ -1,14 +1,18 @@
 """A population becomes an index, grows, and is refused where it would break k: with the real models."""
 
 import asyncio
+import io
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from services.anonymizer.models import choose
 from services.anonymizer.triton import Triton
 from services.errors import EnrolmentError, IndexRefused, PartitionError, PopulationBusy
+from services.population.build import steps
+from services.population.build.cli import show
 from services.population.build.options import BuildOptions, Built, Place
 from services.population.build.steps import build
 from services.population.constraints import Constraints
@@ -93,6 +97,49 @@ def test_removed_people_leave_every_map_and_their_crowd_stays(people, place, sta
         assert name not in place.store.read(version.name).identities
 
 
+def test_maps_that_a_killed_build_did_not_come_to_are_redacted_by_the_next(people, place, stack, monkeypatch):
+    first = built(some(people, slice(9)), place, stack).index.version
+    name, left = str(people.identities[4]), some(people, [0, 1, 2, 3, 5, 6, 7, 8])
+    with monkeypatch.context() as patch:
+        patch.setattr(steps, "_redact", lambda *_: None)
+        built(left, place, stack)
+    assert name in place.store.read(first).identities
+    (place.store.folder / f".{first}-half").touch()
+    assert built(left, place, stack).plan.step is None
+    assert name not in place.store.read(first).identities
+    assert not list(place.store.folder.glob(".*"))
+
+
+def test_going_on_from_an_older_version_is_refused_where_it_would_tell_people_apart(people, place, stack):
+    first = built(some(people, slice(9)), place, stack).index.version
+    served = built(some(people, slice(12)), place, stack).index.version
+    (place.folder / "current").unlink()
+    (place.folder / "current").symlink_to(first)
+    with pytest.raises(IndexRefused, match=f"does not follow {served}.*--new-epoch"):
+        built(some(people, slice(13)), place, stack)
+    assert read_index(place.folder).version == first
+    assert built(some(people, slice(12)), place, stack).index.version == served  # what was served is the same again
+    (place.folder / "current").unlink()
+    (place.folder / "current").symlink_to(first)
+    rebuilt = built(some(people, slice(13)), place, stack, new_epoch=True).index
+    assert rebuilt.ledger[-1].withdraws == [first, served]
+
+
+def test_crowd_of_one_person_under_many_names_is_refused_though_duplicates_are_ignored(people, place, stack):
+    vectors = some(people, slice(9)).embeddings.copy()
+    vectors[:3] = vectors[0]
+    with pytest.raises(IndexRefused, match="very vector of a member"):
+        built(replace(some(people, slice(9)), embeddings=vectors), place, stack, duplicates="ignore")
+    assert not place.folder.exists()
+
+
+def test_what_is_shown_of_a_build_has_the_surrogates_loss_and_risk(people, place, stack):
+    shown = io.StringIO()
+    show(built(some(people, slice(9)), place, stack), Console(file=shown, width=160))
+    for word in ("9 people in 3 crowds", "loss", "dlib-resnet < 0.5", "mean"):
+        assert word in shown.getvalue()
+
+
 @pytest.mark.parametrize(
     ("options", "what"),
     [({"k": 4}, "other k"), ({"surrogates": "random"}, "other surrogates"),
@@ -165,7 +212,7 @@ def test_tampered_version_is_not_built_upon(people, place, stack):
     data = bytearray(crowds.read_bytes())
     data[-1] ^= 1
     crowds.write_bytes(data)
-    with pytest.raises(IndexRefused, match="was changed"):
+    with pytest.raises(IndexRefused, match=r"was changed.*move .* away, and build a first version"):
         built(some(people, slice(14)), place, stack)
 
 

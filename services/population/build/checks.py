@@ -1,12 +1,14 @@
-"""What a build refuses: a population of other models, and steps that would single people out."""
+"""What a build refuses: a population of other models, steps that would single people out, means that are a person."""
 
 from pathlib import Path
+
+import numpy as np
 
 from services.anonymizer.models import Models
 from services.errors import EnrolmentError, IndexRefused
 from services.population.build.options import BuildOptions, Place, constraints_of
-from services.population.index import ClusterIndex
-from services.population.index.diff import Difference
+from services.population.index import ClusterIndex, read_version, versions_of
+from services.population.index.diff import Difference, compare
 from services.population.people import Population
 from services.provenance import check_model
 
@@ -84,4 +86,58 @@ def check_exposure(difference: Difference) -> None:
         raise IndexRefused(
             f"together with version {difference.old} this one would put {exposure.below_k} people into groups below k, "
             f"{exposure.singled_out} of them alone; build with --new-epoch, and withdraw what was published before"
+        )
+
+
+def check_branches(before: ClusterIndex, draft: ClusterIndex, place: Place, key: bytes) -> None:
+    """Refuses a version that tells people apart, together with one that `before` does not follow.
+
+    There are such versions where somebody went back to an older one, which may have been served until then.
+
+    Args:
+        draft: what is to be published after `before`.
+        key: the operator's.
+
+    Raises:
+        IndexRefused: names the version; or it cannot be read.
+    """
+    followed = {line.version for line in before.ledger}
+    for folder in versions_of(place.folder):
+        if folder.name in followed:
+            continue
+        way_out = f"make {folder.name} the current version, or remove its folder if it was never served"
+        try:
+            other = read_version(folder)
+            enrolment = place.store.read(other.version) if place.store.has(other.version) else None
+        except IndexRefused as broken:
+            raise IndexRefused(
+                f"version {before.version} does not follow {folder.name}: {broken}; {way_out}"
+            ) from broken
+        found = compare(ClusterIndex(other.manifest, other.crowds, enrolment), draft, key)
+        if found.changed or found.dropped or (found.exposure and found.exposure.below_k):
+            raise IndexRefused(
+                f"version {before.version} does not follow {folder.name}, and together with that one the new version "
+                f"would put people into groups below k; {way_out}, or build with --new-epoch"
+            )
+
+
+def check_means(members: np.ndarray, labels: np.ndarray, published: np.ndarray, what: str) -> None:
+    """Refuses a crowd whose published mean is the very vector of a member: of people who are one and the same, say.
+
+    Args:
+        members: float [n, d], their vectors.
+        labels: int64 [n], crowds 0..m-1.
+        published: float [m, d].
+        what: is published.
+
+    Raises:
+        IndexRefused: says of how many crowds.
+    """
+    apart = np.abs(members - published[labels]).max(axis=1)
+    equal = np.unique(labels[apart <= 1e-6 * np.abs(members).max(initial=0)])
+    if len(equal):
+        raise IndexRefused(
+            f"the {what} of {len(equal)} crowds would be the very vector of a member: are several of their identities "
+            "one person? Look at duplicates.csv of the population, or build with --duplicates count-once or another "
+            "--seed"
         )

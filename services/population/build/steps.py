@@ -8,8 +8,14 @@ import numpy as np
 
 from services.anonymizer.models import Models
 from services.anonymizer.triton import Triton
-from services.errors import EnrolmentError, PartitionError
-from services.population.build.checks import check_exposure, check_population, check_same_epoch
+from services.errors import EnrolmentError, IndexRefused, PartitionError
+from services.population.build.checks import (
+    check_branches,
+    check_exposure,
+    check_means,
+    check_population,
+    check_same_epoch,
+)
 from services.population.build.growth import People, Plan, first_plan, next_plan, people_of
 from services.population.build.options import BuildOptions, Built, Place, constraints_of
 from services.population.constraints import partition_with
@@ -73,6 +79,7 @@ async def build(
     else:
         plan = next_plan(population, people, before.enrolled, len(before.crowds), options.k, key, partition)
     if before and plan.step is None:
+        _redact(place, set(population.identities.tolist()), key)  # a build that was killed may not have come to it
         return Built(before, plan, len(pairs), None, {}, {})
     chosen = await _surrogates(people, plan, options, place, triton, progress) if len(plan.new) else None
     crowds = _crowds(people, plan, chosen, place.models)
@@ -81,9 +88,10 @@ async def build(
     assert crowds is not None  # a first plan has new people
     draft = ClusterIndex({"version": "the new one", "k": options.k}, crowds, plan.enrolment)
     difference = compare(before, draft, key) if before else None
-    if difference and not options.new_epoch:
+    if before and difference and not options.new_epoch:
         check_exposure(difference)
-    step = _step(before, plan, options, len(crowds))
+        check_branches(before, draft, place, key)
+    step = _step(before, plan, options, len(crowds), _outside(place, before))
     partitioned = {"algorithm": options.algorithm, "effort": options.effort, "seed": options.seed, **told}
     provenance = _provenance(population, options, place, before, partitioned, chosen)
     index = publish(
@@ -105,8 +113,14 @@ def _previous(place: Place) -> ClusterIndex | None:
     """The current version with its enrolment; None if there is none yet."""
     if not (place.folder / CURRENT).exists():
         return None
-    index = read_index(place.folder)
-    return ClusterIndex(index.manifest, index.crowds, place.store.read(index.version))
+    try:
+        index = read_index(place.folder)
+        return ClusterIndex(index.manifest, index.crowds, place.store.read(index.version))
+    except IndexRefused as broken:
+        raise IndexRefused(
+            f"the current version cannot be built upon: {broken}. Without a copy to restore, withdraw all that was "
+            f"published with the index, move {place.folder} and {place.store.folder} away, and build a first version"
+        ) from broken
 
 
 def _duplicates(population: Population, options: BuildOptions, models: Models) -> np.ndarray:
@@ -150,16 +164,28 @@ def _crowds(people: People, plan: Plan, chosen: ChosenSurrogates | None, models:
     if chosen is None:
         return None
     sides = np.array(models.generator.image_size[::-1], np.float32)
+    assert people.latents is not None  # check_population
+    centroids = mean_by(people.embeddings[plan.new], plan.labels)
+    check_means(people.embeddings[plan.new], plan.labels, centroids, "centre")
+    check_means(people.latents[plan.new], plan.labels, chosen.latents, "surrogate")
     return Crowds(
         sizes=np.bincount(plan.labels),
-        centroids=mean_by(people.embeddings[plan.new], plan.labels),
+        centroids=centroids,
         surrogate_latents=chosen.latents,
         surrogate_landmarks=np.array([p.landmarks for p in chosen.portraits], np.float32) / sides,
         surrogate_embeddings=np.array([p.embedding for p in chosen.portraits], np.float32),
     )
 
 
-def _step(before: ClusterIndex | None, plan: Plan, options: BuildOptions, crowds: int) -> dict[str, Any]:
+def _outside(place: Place, before: ClusterIndex | None) -> list[str]:
+    """Versions on disk that `before` does not follow: somebody went back from them."""
+    followed = {line.version for line in before.ledger} if before else set()
+    return [folder.name for folder in versions_of(place.folder) if folder.name not in followed]
+
+
+def _step(
+    before: ClusterIndex | None, plan: Plan, options: BuildOptions, crowds: int, outside: list[str]
+) -> dict[str, Any]:
     """The new line of the ledger."""
     ledger = before.ledger if before else []
     rebuilt = before is not None and options.new_epoch
@@ -173,7 +199,7 @@ def _step(before: ClusterIndex | None, plan: Plan, options: BuildOptions, crowds
         "people_added": len(plan.new),
         "people_removed": plan.people_removed,
         "waiting": plan.waiting,
-        "withdraws": [line.version for line in ledger if line.epoch == epoch - 1] if rebuilt else [],
+        "withdraws": [*(line.version for line in ledger if line.epoch == epoch - 1), *outside] if rebuilt else [],
     }
 
 
@@ -206,6 +232,7 @@ def _provenance(
 def _redact(place: Place, names: set[str], key: bytes) -> None:
     """Takes people who were removed out of the maps of older versions, too: their vectors are to be nowhere."""
     for path in versions_of(place.folder):
+        place.store.clear(path.name)
         if place.store.has(path.name):
             map_ = place.store.read(path.name)
             gone = set(map_.identities.tolist()) - names
