@@ -46,6 +46,12 @@ class Settings(BaseSettings):
     tls_key: Path | None = Field(None, description="PEM key of the certificate")
     tls_client_ca: Path | None = Field(None, description="PEM certificates that clients must be signed by (mTLS)")
 
+    # Traces. Metrics are always there, at /metrics.
+    otlp_endpoint: str | None = Field(
+        None, description="URL of an OpenTelemetry collector (OTLP over HTTP), such as http://127.0.0.1:4318; None: no traces"
+    )
+    trace_share: float = Field(0.01, ge=0, le=1, description="share of requests traced, where the caller does not decide")
+
     # The model server.
     triton_url: str = Field("127.0.0.1:8001", description="host:port of Triton's gRPC endpoint; never publish it")
     triton_timeout_s: float = Field(20.0, gt=0, description="longest wait for one inference")

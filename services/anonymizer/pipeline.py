@@ -8,7 +8,7 @@ from time import perf_counter
 
 import numpy as np
 
-from services import metrics
+from services import metrics, tracing
 from services.anonymizer.align import FFHQ_LANDMARKS, misfit
 from services.anonymizer.blend import blend
 from services.anonymizer.decode import Photo, PhotoFormat, decode
@@ -67,7 +67,8 @@ class Anonymised:
 def _stage(name: str) -> Iterator[None]:
     start = perf_counter()
     try:
-        yield
+        with tracing.span(name):
+            yield
     finally:
         metrics.STAGE_SECONDS.labels(name).observe(perf_counter() - start)
 

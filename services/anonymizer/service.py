@@ -10,6 +10,7 @@ from typing import NoReturn
 import bentoml
 import cv2
 
+from services import tracing
 from services.anonymizer.api.guard import Guard
 from services.anonymizer.api.http import api, endpoint_of, operations
 from services.anonymizer.api.operations import Operations
@@ -48,6 +49,7 @@ class Anonymizer:
         self.settings = settings()
         self.triton = Triton(self.settings.triton_url, self.settings.triton_timeout_s)
         try:
+            tracing.start(self.settings)
             self.reloader = await Reloader.start(self.settings, self.triton)
         except AnonFacesError as reason:
             _refuse_to_start(reason)

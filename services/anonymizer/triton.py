@@ -8,7 +8,7 @@ from tritonclient.grpc import InferInput, InferRequestedOutput
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from services import metrics
+from services import metrics, tracing
 from services.errors import DeadlineExceeded, ModelServerUnavailable
 
 CHANNEL = [
@@ -78,9 +78,12 @@ class Triton:
             tensors.append(InferInput(name, list(value.shape), np_to_triton_dtype(value.dtype)))
             tensors[-1].set_data_from_numpy(np.ascontiguousarray(value))
         wanted = [InferRequestedOutput(name) for name in outputs]
-        with metrics.INFERENCE_SECONDS.labels(model).time():
+        rows = len(next(iter(inputs.values())))
+        with metrics.INFERENCE_SECONDS.labels(model).time(), tracing.span("inference", model=model, rows=rows):
             try:
-                answer = await self._client.infer(model, tensors, outputs=wanted, client_timeout=self.timeout_s)
+                answer = await self._client.infer(
+                    model, tensors, outputs=wanted, client_timeout=self.timeout_s, headers=tracing.headers()
+                )
             except InferenceServerException as refused:
                 metrics.TRITON_ERRORS.labels(model, CAUSES.get(str(refused.status()), "other")).inc()
                 if refused.status() in TOO_LATE:

@@ -11,7 +11,7 @@ from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services import metrics
+from services import metrics, tracing
 from services.anonymizer.api.bodies import declared_size
 from services.anonymizer.api.operations import Operations
 from services.anonymizer.api.replies import error_reply, reply
@@ -71,7 +71,9 @@ class Guard:
                     await error_reply(error)(scope, receive, send)
                     return
                 limit = self._operations().settings.request_timeout_s
-                await self._app({**scope, OUTCOME: outcome}, receive, _in_time(send, limit))
+                carried = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+                with tracing.span(endpoint or "none", carried, protocol="http"):
+                    await self._app({**scope, OUTCOME: outcome}, receive, _in_time(send, limit))
         except asyncio.CancelledError:
             outcome.append("cancelled")
             raise
