@@ -15,6 +15,24 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 _ROWS = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0)
 _DISTANCE = tuple(round(0.05 * step, 2) for step in range(1, 21))
 
+# What each label may hold, for docs/metrics.md.
+LABELS = {
+    "protocol": "`http`, `grpc`",
+    "endpoint": "`anonymize`, `anonymize_batch`, `anonymize_stream`, `inspect`, `surrogate`, `index`, `openapi`; "
+    "`none` for everything else",
+    "outcome": "`ok`, `cancelled`, or the code of an error ([services/errors.py](../services/errors.py)); of faces "
+    "`enrolled`, `stranger`, `masked`, `refused`; of index versions `loaded`, `refused`, `waiting`",
+    "limit": "`requests`, `bytes`, `waited`, `rate`",
+    "stage": "`decode`, `detect`, `embed`, `look_up`, `synthesise`, `blend`, `encode`",
+    "reason": "`too_small`, `uncertain`, `turned_away`, `stranger`",
+    "kind": "`enrolled`, `stranger`",
+    "model": "the models that the index was made with, and `ANONFACES_OTHER_GENERATORS`",
+    "cause": "`too_late`, `unavailable`, `not_loaded`, `failed`, `refused`, `incomplete`, `not_finite`, `other`",
+    "result": "`hit`, `miss`, `joined`",
+    "version": "the version of the index that is served; one series at a time",
+    "resolution": "`enrolled-first`, `nearest-only`",
+}
+
 # --- requests -------------------------------------------------------------------------------------------------
 REQUESTS = Counter(
     "anonfaces_requests_total",
