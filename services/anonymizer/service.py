@@ -51,9 +51,9 @@ class Anonymizer:
         try:
             tracing.start(self.settings)
             self.reloader = await Reloader.start(self.settings, self.triton)
+            self.operations = Operations(self.settings, self.reloader)
         except AnonFacesError as reason:
             _refuse_to_start(reason)
-        self.operations = Operations(self.settings, self.reloader)
         if self.settings.index_poll_s > 0:
             self.watching = asyncio.create_task(self.reloader.watch())
 

@@ -12,6 +12,7 @@ from time import perf_counter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services import metrics, tracing
+from services.anonymizer.api.access import token_of
 from services.anonymizer.api.bodies import declared_size
 from services.anonymizer.api.operations import Operations
 from services.anonymizer.api.replies import error_reply, reply
@@ -51,10 +52,18 @@ class Guard:
         elif scope["path"] in HEALTH:
             await self._app(scope, receive, _with_headers(send))
         elif scope["path"] == METRICS:
-            text = await asyncio.to_thread(metrics.exposition)
-            await reply(text, metrics.CONTENT_TYPE)(scope, receive, _with_headers(send))
+            await self._show_metrics(scope, receive, _with_headers(send))
         else:
             await self._serve(scope, receive, _with_headers(send))
+
+    async def _show_metrics(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            self._let_in("metrics", scope)
+        except AnonFacesError as error:
+            await error_reply(error)(scope, receive, send)
+            return
+        text = await asyncio.to_thread(metrics.exposition)
+        await reply(text, metrics.CONTENT_TYPE)(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         endpoint = self._endpoint_of(scope["method"], scope["path"])
@@ -65,6 +74,7 @@ class Guard:
                 try:
                     if endpoint is None:
                         raise NotFound("no such path; see /v1/openapi.json")
+                    self._let_in(endpoint, scope)
                     self._admit(endpoint, scope, room)
                 except AnonFacesError as error:
                     outcome.append(error.code)
@@ -81,6 +91,13 @@ class Guard:
             name = endpoint or "none"
             metrics.REQUESTS.labels("http", name, outcome[0] if outcome else "ok").inc()
             metrics.REQUEST_SECONDS.labels("http", name).observe(perf_counter() - start)
+
+    def _let_in(self, endpoint: str, scope: Scope) -> None:
+        """Who asks. Raises Unauthenticated, Forbidden, RateLimited."""
+        access = self._operations().access
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        access.check_place(str((scope.get("server") or ("", 0))[0]), headers.get("host", ""))
+        access.admit(token_of(headers), endpoint)
 
     def _admit(self, endpoint: str, scope: Scope, room: ExitStack) -> None:
         """Room for a request and its body. Raises Overloaded."""

@@ -124,7 +124,7 @@ async def anonymize(request: Request, doing: Doing, options: Annotated[Options, 
 async def anonymize_batch(request: Request, doing: Doing, options: Annotated[Options, Query()]) -> StreamingResponse:
     """Many photos, each finished or refused by itself. The answer is written as photos are finished, in their order."""
     s = doing.settings
-    doing.pipeline.check(options)
+    doing.check(options)
     async with asyncio.timeout(s.request_timeout_s):
         uploads = await read_photos(request, s.max_batch_bytes, s.max_batch_photos)
     return StreamingResponse(batch_document(doing, uploads, options), media_type="application/json")

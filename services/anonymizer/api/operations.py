@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from services import metrics
 from services.anonymizer.admission import Admission
+from services.anonymizer.api.access import Access
 from services.anonymizer.api.answers import Finished, IndexAnswer, Inspection, face_seen, finished, index_answer, served
 from services.anonymizer.decode import PhotoFormat, pixels_of
 from services.anonymizer.options import Options, SurrogateOptions
@@ -37,16 +38,25 @@ class Picture:
 
 
 class Operations:
-    """Works for one process. A request keeps the pipeline, and so the index version, that it started with."""
+    """Works for one process. A request keeps the pipeline, and so the index version, that it started with.
+
+    Raises:
+        ConfigurationError: the API keys are not valid, or needed and not there.
+    """
 
     def __init__(self, settings: Settings, reloader: Reloader):
-        self.settings, self.admission = settings, Admission(settings)
+        self.settings, self.admission, self.access = settings, Admission(settings), Access(settings)
         self._reloader = reloader
 
     @property
     def pipeline(self) -> Pipeline:
         """The one that serves now; whoever works with it keeps hold of it."""
         return self._reloader.pipeline
+
+    def check(self, options: Options) -> None:
+        """Raises what can be known without the photo: Unauthenticated, Forbidden, or as `Pipeline.check` does."""
+        self.access.check(options)
+        self.pipeline.check(options)
 
     async def anonymize(self, read: Read, options: Options, timeout_s: float | None = None) -> Photo:
         """Replaces every face of a photo.
@@ -56,14 +66,16 @@ class Operations:
             timeout_s: the client's own limit, if it has one.
 
         Raises:
-            AnonFacesError: as `Pipeline.anonymise`; Overloaded; DeadlineExceeded.
+            AnonFacesError: as `Pipeline.anonymise`; Forbidden; Overloaded, RateLimited; DeadlineExceeded.
         """
-        self.pipeline.check(options)  # before the photo is read
+        self.check(options)  # before the photo is read
         chosen = {"emotion": options.emotion, "generator": options.generator}
         async with self._counted(), self._within(timeout_s):
+            self.access.charge()
             data = await read()
             async with self._turn(data) as pipeline:
                 done = await pipeline.anonymise(data, options)
+        self.admission.keep(len(done.data))
         return Photo(done.data, finished(pipeline, done, chosen))
 
     async def inspect(self, read: Read, timeout_s: float | None = None) -> Inspection:
@@ -90,6 +102,7 @@ class Operations:
         height, width = self.pipeline.models.generator.image_size
         async with self._within(timeout_s), self._served(height * width) as pipeline:
             data, form = await pipeline.surrogate(crowd, options)
+        self.admission.keep(len(data))
         return Picture(data, form, index_answer(pipeline))
 
     def index(self) -> IndexAnswer:
