@@ -7,7 +7,7 @@ INSTALLED := .venv/.installed
 export UV_SYSTEM_CERTS := 1
 export UV_NATIVE_TLS := 1
 
-.PHONY: help setup install models index demo serve test check bench lock clean distclean
+.PHONY: help setup install models index demo serve test check bench lock proto clean distclean
 
 help:
 	@echo "make demo       sets up, starts the stack, anonymises sample photos into demo/, stops the stack"
@@ -16,6 +16,7 @@ help:
 	@echo "make check      formatter, linter, type checker"
 	@echo "make bench      milliseconds per stage, faces per second, time outside Triton -> build/bench.json"
 	@echo "make setup      environment, models and demo population only"
+	@echo "make proto      writes the code of the gRPC interface from services/proto/*.proto"
 	@echo "make lock       compiles the lock files from pyproject.toml"
 	@echo "make clean      removes results, logs, models and indexes; distclean also weights and the environment"
 
@@ -55,6 +56,9 @@ check: install
 
 bench: setup
 	@$(BIN)/anonfaces local bench --out build/bench.json
+
+proto: install
+	@$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. --grpc_python_out=. services/proto/anonfaces_v1.proto
 
 lock: install
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header pyproject.toml --extra dev -o requirements-dev.lock
