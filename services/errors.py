@@ -97,6 +97,14 @@ class UnknownIdentity(AnonFacesError):
     grpc_status = grpc.StatusCode.FAILED_PRECONDITION
 
 
+class ClientGone(AnonFacesError):
+    """The client went away before its photo was finished. Nobody reads this; it counts."""
+
+    code = "cancelled"
+    http_status = 400
+    grpc_status = grpc.StatusCode.CANCELLED
+
+
 class NotFound(AnonFacesError):
     """There is no such thing: a path, a crowd."""
 
@@ -153,6 +161,14 @@ class ModelServerUnavailable(AnonFacesError):
     """Triton cannot be reached, refused the request, or failed in the model."""
 
     code = "model_server_unavailable"
+    http_status = 503
+    grpc_status = grpc.StatusCode.UNAVAILABLE
+
+
+class ShuttingDown(AnonFacesError):
+    """The service stops and takes no more; another one may."""
+
+    code = "shutting_down"
     http_status = 503
     grpc_status = grpc.StatusCode.UNAVAILABLE
 

@@ -1,7 +1,8 @@
 """How much is taken on at once: bounded in requests, in bytes held, and in pixels worked on. The rest is turned away.
 
 A request is *held* from before its body is read until its answer is sent. Of those held, so many are *worked on*, first
-come, first served; the rest wait, up to a limit of time.
+come, first served; the rest wait, up to a limit of time. Answers that clients are slow to read are held as well: while
+there are too many of them, nothing is worked on that would make more.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -24,11 +26,23 @@ LONGEST_RETRY_S = 30.0
 
 
 @dataclass(eq=False)
+class _Held:
+    """What one request holds, in bytes."""
+
+    body: int
+    answers: int = 0  # finished, and not sent yet
+
+
+@dataclass(eq=False)
 class _Turn:
     """One photo that waits or is worked on."""
 
     pixels: int
     granted: asyncio.Future[None]
+    held: _Held | None  # by the request that it is of
+
+
+_request: ContextVar[_Held | None] = ContextVar("request", default=None)
 
 
 class Admission:
@@ -37,12 +51,14 @@ class Admission:
     def __init__(self, settings: Settings):
         self._limits = settings
         self._waiting: deque[_Turn] = deque()
-        self._requests = self._bytes = self._working = self._pixels = 0
+        self._requests = self._bytes = self._answers = self._working = self._pixels = 0
         self._usual_s = USUAL_S
 
     @contextmanager
     def hold(self, size: int) -> Iterator[None]:
         """Room for a request whose body has, or may have, so many bytes; kept until its answer is sent.
+
+        One that is larger than all that may be held is let in alone.
 
         Raises:
             Overloaded: so many requests, or bytes, are held already.
@@ -52,11 +68,29 @@ class Admission:
             raise self._refusal("requests")
         if self._requests and self._bytes + size > s.max_held_bytes:
             raise self._refusal("bytes")
+        held = _Held(size)
         self._count(1, size)
+        _request.set(held)
         try:
             yield
         finally:
-            self._count(-1, -size)
+            _request.set(None)  # not reset: a stream may be closed from another context
+            self._answers -= held.answers
+            self._count(-1, -held.body - held.answers)
+            self._next()
+
+    def keep(self, size: int) -> None:
+        """Says that the request, within its `hold`, has an answer of so many bytes to send."""
+        held = _request.get()
+        if held is not None:
+            held.answers += size
+            self._answers += size
+            self._count(0, size)
+
+    def let_go(self, size: int) -> None:
+        """Says that an answer is sent, of a request that goes on: a batch, a stream."""
+        self.keep(-size)
+        self._next()
 
     @asynccontextmanager
     async def work(self, pixels: int) -> AsyncIterator[None]:
@@ -65,17 +99,15 @@ class Admission:
         Raises:
             Overloaded: it did not come within `queue_timeout_s`.
         """
-        turn = _Turn(pixels, asyncio.get_running_loop().create_future())
+        turn = _Turn(pixels, asyncio.get_running_loop().create_future(), _request.get())
         await self._wait(turn)
         start = perf_counter()
-        metrics.PHOTOS_IN_WORK.inc()
         running: set[Future[Any]] = set()
         try:
             with noting_threads() as running:
                 yield
             self._usual_s += SMOOTHING * (perf_counter() - start - self._usual_s)
         finally:
-            metrics.PHOTOS_IN_WORK.dec()
             self._give_back_after(running, turn)
 
     def _refusal(self, why: str) -> Overloaded:
@@ -113,16 +145,20 @@ class Admission:
                 self._pixels += turn.pixels
                 turn.granted.set_result(None)
         metrics.QUEUE_DEPTH.set(len(self._waiting))
+        metrics.PHOTOS_IN_WORK.set(self._working)
 
     def _fits(self, turn: _Turn) -> bool:
+        s = self._limits
+        own = turn.held.answers if turn.held else 0  # those are sent by the request itself, once it gets on
+        if self._answers > own and self._bytes - own > s.max_held_bytes:
+            return False
         if not self._working:
             return True
-        s = self._limits
         return self._working < s.max_concurrency and self._pixels + turn.pixels <= s.max_pixels_in_work
 
     def _give_back_after(self, running: set[Future[Any]], turn: _Turn) -> None:
         """Gives a turn back when the threads that a request left behind have ended."""
-        left = [thread for thread in running if not thread.done()]
+        left = [thread for thread in running.copy() if not thread.done()]  # threads take themselves out as they end
         if not left:
             self._give_back(turn)
             return

@@ -6,7 +6,6 @@ embeddings, do not depend on how large or how tilted a face is in its photo. The
 faces too large for the first look.
 """
 
-import asyncio
 from dataclasses import dataclass, replace
 from itertools import product
 from math import ceil
@@ -16,6 +15,7 @@ import numpy as np
 
 from services.anonymizer.align import FFHQ_LANDMARKS, misfit, shrink, similarity, warp
 from services.anonymizer.models import Detector
+from services.anonymizer.threads import in_thread
 from services.anonymizer.triton import Triton
 from services.errors import TooManyFaces
 
@@ -120,7 +120,7 @@ async def detect(pixels: np.ndarray, triton: Triton, detector: Detector, min_sco
     sides = sorted(detector.models)
     side = next((s for s in sides if s >= max(width, height)), sides[-1])
     views = plan_views(width, height, side, min(1.0, detector.smallest_px / min_px))
-    images = await asyncio.to_thread(lambda: np.stack([_render(pixels, view, side) for view in views]))
+    images = await in_thread(lambda: np.stack([_render(pixels, view, side) for view in views]))
     answer = await triton.infer(detector.models[side], {"image": images}, *OUTPUTS)
     found = []
     for view, boxes, scores, points in zip(views, *answer, strict=True):
@@ -179,7 +179,7 @@ async def _look_again(
 
     if not faces and thumbnail is None:
         return [], []
-    images = await asyncio.to_thread(render)
+    images = await in_thread(render)
     rows = list(zip(*await triton.infer(detector.models[side], {"image": images}, *OUTPUTS), strict=True))
     large = []
     if thumbnail:

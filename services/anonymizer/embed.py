@@ -1,11 +1,10 @@
 """chips -> embeddings."""
 
-import asyncio
-
 import numpy as np
 
 from services.anonymizer.align import cut_chips
 from services.anonymizer.models import Embedder
+from services.anonymizer.threads import in_thread
 from services.anonymizer.triton import Triton
 from services.errors import ModelServerUnavailable
 
@@ -22,7 +21,7 @@ async def embed(pixels: np.ndarray, landmarks: np.ndarray, triton: Triton, embed
     """
     if len(landmarks) == 0:
         return np.empty((0, embedder.dims), np.float32)
-    chips = await asyncio.to_thread(cut_chips, pixels, landmarks, embedder.aligner, embedder.chip_px)
+    chips = await in_thread(cut_chips, pixels, landmarks, embedder.aligner, embedder.chip_px)
     (embeddings,) = await triton.infer(embedder.model, {"chips": chips}, "embedding")
     if not np.isfinite(embeddings).all():
         raise ModelServerUnavailable(f"model {embedder.model} answered with values that are not finite numbers")

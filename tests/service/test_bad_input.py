@@ -137,9 +137,9 @@ def test_asking_for_many_paths_makes_no_new_metrics(http):
     assert series() == before
 
 
-def test_openapi_describes_both_endpoints(http):
+def test_openapi_describes_every_endpoint(http):
     paths = http.get("/v1/openapi.json").json()["paths"]
-    assert set(paths) == {"/anonymize", "/inspect"}
+    assert set(paths) == {"/anonymize", "/anonymize:batch", "/inspect", "/surrogates/{crowd}", "/index"}
 
 
 def test_logs_hold_no_photo_and_no_embedding(http, astronaut_jpeg, log_of_service):

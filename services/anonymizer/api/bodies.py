@@ -1,14 +1,15 @@
 """Photos out of HTTP bodies: bounded while they are read, in memory only."""
 
+import io
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from services.anonymizer.decode import ACCEPTED
-from services.errors import BadRequest, PhotoTooLarge, UnsupportedMediaType
+from services.errors import BadRequest, ClientGone, PhotoTooLarge, UnsupportedMediaType
 
 BODY_TYPES = {"", "application/octet-stream", "image/jpeg", "image/jpg", "image/png", "image/webp"}
 FORM = "multipart/form-data"
@@ -36,6 +37,7 @@ async def read_photo(request: Request, limit: int) -> bytes:
         UnsupportedMediaType: the content type is none of those.
         PhotoTooLarge: more than `limit` bytes.
         BadRequest: a form that cannot be read, or without exactly one file.
+        ClientGone: the client went away while sending.
     """
     kind = _kind(request)
     if kind == FORM:
@@ -45,7 +47,10 @@ async def read_photo(request: Request, limit: int) -> bytes:
         return files[0].data
     if kind not in BODY_TYPES:
         raise UnsupportedMediaType(f"content type {kind[:60]!r} is not accepted; {ACCEPTED}, as body or multipart file")
-    return b"".join([chunk async for chunk in _bounded(request, limit)])
+    body = io.BytesIO()  # gives its bytes away without a copy, unlike a list of chunks
+    async for chunk in _bounded(request, limit):
+        body.write(chunk)
+    return body.getvalue()
 
 
 async def read_photos(request: Request, limit: int, most: int) -> list[Upload]:
@@ -55,6 +60,7 @@ async def read_photos(request: Request, limit: int, most: int) -> list[Upload]:
         UnsupportedMediaType: the body is no form.
         PhotoTooLarge: more than `limit` bytes in all.
         BadRequest: a form that cannot be read, without a file, or with more than `most`.
+        ClientGone: the client went away while sending.
     """
     if _kind(request) != FORM:
         raise UnsupportedMediaType(f"a batch is sent as {FORM}, one file a photo")
@@ -74,11 +80,14 @@ async def _bounded(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
     if declared_size(dict(request.scope["headers"]), 0) > limit:
         raise too_large
     received = 0
-    async for chunk in request.stream():
-        received += len(chunk)
-        if received > limit:
-            raise too_large
-        yield chunk
+    try:
+        async for chunk in request.stream():
+            received += len(chunk)
+            if received > limit:
+                raise too_large
+            yield chunk
+    except ClientDisconnect:
+        raise ClientGone("the client went away while it sent the photo") from None
 
 
 async def _read_form(request: Request, limit: int, most: int) -> list[Upload]:
@@ -90,6 +99,10 @@ async def _read_form(request: Request, limit: int, most: int) -> list[Upload]:
         raise BadRequest(f"the multipart form cannot be read: {getattr(broken, 'message', broken)}") from None
     try:
         files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
-        return [Upload(file.filename or "", await file.read()) for file in files]
+        uploads = []
+        for file in files:
+            uploads.append(Upload(file.filename or "", await file.read()))
+            await file.close()  # one at a time is in memory twice
+        return uploads
     finally:
         await form.close()

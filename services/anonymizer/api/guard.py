@@ -28,6 +28,7 @@ HEADERS = {
     b"referrer-policy": b"no-referrer",
     b"x-content-type-options": b"nosniff",
 }
+UNBOUNDED = {"index", "openapi"}  # small and quick: they are answered even where there is no room
 REPLACED = {*HEADERS, b"server"}
 
 
@@ -87,6 +88,8 @@ class Guard:
         except asyncio.CancelledError:
             outcome.append("cancelled")
             raise
+        except TimeoutError:  # of a client that does not read; the server closes what was not finished
+            outcome.append("cancelled")
         finally:
             name = endpoint or "none"
             metrics.REQUESTS.labels("http", name, outcome[0] if outcome else "ok").inc()
@@ -105,7 +108,9 @@ class Guard:
         s = operations.settings
         limit = {"anonymize_batch": s.max_batch_bytes, "anonymize": s.max_body_bytes, "inspect": s.max_body_bytes}
         size = declared_size(dict(scope["headers"]), limit.get(endpoint, 0)) if endpoint in limit else 0
-        if endpoint in limit and size <= limit[endpoint]:  # else it is refused before it is read
+        if endpoint in UNBOUNDED:
+            return
+        if size <= limit.get(endpoint, 0):  # else it is refused before it is read
             room.enter_context(operations.admission.hold(size))
 
 
@@ -122,10 +127,14 @@ def _with_headers(send: Send) -> Send:
 
 
 def _in_time(send: Send, limit: float) -> Send:
-    """Gives a client that does not read its answer up: what is held for it would be held for ever."""
+    """Gives a client up that keeps us waiting, in all, for longer than `limit` seconds while we send."""
+    left = limit
 
     async def sending(message: Message) -> None:
-        async with asyncio.timeout(limit):
+        nonlocal left
+        start = perf_counter()
+        async with asyncio.timeout(left):
             await send(message)
+        left -= perf_counter() - start
 
     return sending

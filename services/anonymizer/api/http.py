@@ -9,17 +9,16 @@ from fastapi import Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 
 from services.anonymizer.api.answers import Batch, Error, Finished, IndexAnswer, Inspection, Served
 from services.anonymizer.api.batch import batch_document
 from services.anonymizer.api.bodies import read_photo, read_photos
 from services.anonymizer.api.guard import OUTCOME
-from services.anonymizer.api.operations import Operations
-from services.anonymizer.api.replies import error_reply
+from services.anonymizer.api.operations import Operations, Read
+from services.anonymizer.api.replies import Pieces, error_reply
 from services.anonymizer.encode import MEDIA_TYPES
 from services.anonymizer.options import Options, SurrogateOptions, first_of
-from services.errors import AnonFacesError, BadRequest, NotFound
+from services.errors import AnonFacesError, BadRequest, ClientGone, NotFound
 
 T = TypeVar("T")
 
@@ -115,9 +114,8 @@ async def anonymize(request: Request, doing: Doing, options: Annotated[Options, 
     counts, and for no others. It is `nearest-only` where the enrolment map is not loaded: every face is then a
     stranger's, by policy as well, and no k is claimed.
     """
-    limit = doing.settings.max_body_bytes
-    photo = await _while_connected(request, doing.anonymize(lambda: read_photo(request, limit), options))
-    return Response(photo.data, media_type=photo.finished.media_type, headers=_headers(photo.finished))
+    photo = await _while_connected(request, doing.anonymize(_reading(request, doing), options))
+    return Pieces(photo.data, media_type=photo.finished.media_type, headers=_headers(photo.finished))
 
 
 @api.post("/anonymize:batch", operation_id="anonymize_batch", response_model=Batch, openapi_extra=BATCH_BODY)
@@ -125,7 +123,7 @@ async def anonymize_batch(request: Request, doing: Doing, options: Annotated[Opt
     """Many photos, each finished or refused by itself. The answer is written as photos are finished, in their order."""
     s = doing.settings
     doing.check(options)
-    async with asyncio.timeout(s.request_timeout_s):
+    async with doing.within():
         uploads = await read_photos(request, s.max_batch_bytes, s.max_batch_photos)
     return StreamingResponse(batch_document(doing, uploads, options), media_type="application/json")
 
@@ -137,8 +135,7 @@ async def inspect(request: Request, doing: Doing) -> JSONResponse:
     `k` holds for the faces whose `enrolled` is true. `enrolled` and `k` are null where the enrolment map is not loaded
     (`resolution` is then `nearest-only`): nobody can be recognised, and no k is claimed.
     """
-    limit = doing.settings.max_body_bytes
-    seen = await _while_connected(request, doing.inspect(lambda: read_photo(request, limit)))
+    seen = await _while_connected(request, doing.inspect(_reading(request, doing)))
     return JSONResponse(seen.model_dump(mode="json"))
 
 
@@ -154,7 +151,7 @@ async def surrogate(
     """The face of a crowd, by its number in the index that is served; PNG if no format is chosen."""
     picture = await _while_connected(request, doing.surrogate(crowd, options))
     served = Served.model_validate(picture.index.model_dump(include=set(Served.model_fields)))
-    return Response(picture.data, media_type=MEDIA_TYPES[picture.format], headers=_headers(served))
+    return Pieces(picture.data, media_type=MEDIA_TYPES[picture.format], headers=_headers(served))
 
 
 @api.get("/index", operation_id="index", response_model=IndexAnswer)
@@ -163,18 +160,31 @@ async def index(doing: Doing) -> JSONResponse:
     return JSONResponse(doing.index().model_dump(mode="json"))
 
 
+def _reading(request: Request, doing: Operations) -> Read:
+    """What reads the photo of a request, and says when it is there."""
+
+    async def read() -> bytes:
+        photo = await read_photo(request, doing.settings.max_body_bytes)
+        request.state.read = True
+        return photo
+
+    return read
+
+
 async def _while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """The result of some work, which is cancelled if the client goes away meanwhile.
 
     Raises:
-        ClientDisconnect: it went away.
+        ClientGone: it went away.
     """
     task = asyncio.create_task(work)
     try:
         while not task.done():
             await asyncio.wait({task}, timeout=LOOK_S)
-            if not task.done() and await request.is_disconnected():
-                raise ClientDisconnect
+            # While the body comes, its reader sees the client go; to look here would take a piece of it away.
+            there = request.method == "POST" and not getattr(request.state, "read", False)
+            if not task.done() and not there and await request.is_disconnected():
+                raise ClientGone("the client went away before the photo was finished")
         return task.result()
     finally:
         task.cancel()
@@ -219,13 +229,6 @@ async def _no_such_thing(request: Request, error: HTTPException) -> JSONResponse
     answer = _told(request, BadRequest(str(error.detail)))
     answer.status_code = error.status_code
     answer.headers.update(error.headers or {})
-    return answer
-
-
-@api.exception_handler(ClientDisconnect)
-async def _client_gone(request: Request, error: ClientDisconnect) -> JSONResponse:
-    answer = error_reply(BadRequest("the client went away before the photo was finished"))
-    request.scope.get(OUTCOME, []).append("cancelled")
     return answer
 
 

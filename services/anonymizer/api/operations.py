@@ -70,7 +70,7 @@ class Operations:
         """
         self.check(options)  # before the photo is read
         chosen = {"emotion": options.emotion, "generator": options.generator}
-        async with self._counted(), self._within(timeout_s):
+        async with self._counted(), self.within(timeout_s):
             self.access.charge()
             data = await read()
             async with self._turn(data) as pipeline:
@@ -80,7 +80,7 @@ class Operations:
 
     async def inspect(self, read: Read, timeout_s: float | None = None) -> Inspection:
         """What `anonymize` would see and do, without doing it. Arguments and errors are those of `anonymize`."""
-        async with self._counted(), self._within(timeout_s):
+        async with self._counted(), self.within(timeout_s):
             data = await read()
             async with self._turn(data) as pipeline:
                 photo, faces = await pipeline.inspect(data)
@@ -100,7 +100,7 @@ class Operations:
             AnonFacesError: as `Pipeline.surrogate`; Overloaded; DeadlineExceeded.
         """
         height, width = self.pipeline.models.generator.image_size
-        async with self._within(timeout_s), self._served(height * width) as pipeline:
+        async with self.within(timeout_s), self._served(height * width) as pipeline:
             data, form = await pipeline.surrogate(crowd, options)
         self.admission.keep(len(data))
         return Picture(data, form, index_answer(pipeline))
@@ -130,7 +130,8 @@ class Operations:
                 raise
 
     @asynccontextmanager
-    async def _within(self, timeout_s: float | None) -> AsyncIterator[None]:
+    async def within(self, timeout_s: float | None = None) -> AsyncIterator[None]:
+        """The time of one photo; or of reading several. Raises DeadlineExceeded."""
         limit = min(self.settings.request_timeout_s, timeout_s or self.settings.request_timeout_s)
         try:
             async with asyncio.timeout(limit):
