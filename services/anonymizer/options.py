@@ -14,6 +14,7 @@ POLICIES: dict[str, tuple[str, ...]] = {
     "small_face": ("mask", "refuse"),
     "stranger": ("assign", "mask", "refuse"),
 }
+KEEP = "keep"  # the emotion that each face of the photo shows
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 Chosen = TypeVar("Chosen", bound="SurrogateOptions")
 
@@ -31,7 +32,7 @@ class SurrogateOptions(BaseModel):
     @property
     def chosen(self) -> dict[str, str]:
         """Inputs of the generator by name: what of a surrogate is not a function of its crowd alone."""
-        return {} if self.emotion is None else {"emotion": self.emotion}
+        return {} if self.emotion in (None, KEEP) else {"emotion": str(self.emotion)}
 
     @classmethod
     def of(cls: type[Chosen], told: dict[str, Any]) -> Chosen:
@@ -45,6 +46,11 @@ class SurrogateOptions(BaseModel):
 class Options(SurrogateOptions):
     """What a request to anonymise a photo may choose; what is None, the service decides."""
 
+    emotion: Name | None = Field(
+        None,
+        description="of every surrogate, where the generator has that input; `keep`: what each face shows, where a "
+        "model that tells emotions is installed",
+    )
     k: int | None = Field(None, ge=2, description="refuse unless enrolled people share their face with at least k - 1")
     no_face: NoFacePolicy | None = Field(None, description="what to do with a photo without faces")
     small_face: SmallFacePolicy | None = Field(

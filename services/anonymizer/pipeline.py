@@ -18,13 +18,14 @@ from services.anonymizer.encode import encode
 from services.anonymizer.latents import check_chosen
 from services.anonymizer.lookup import Assignment, LookUp
 from services.anonymizer.models import Models
-from services.anonymizer.options import Options, SurrogateOptions
+from services.anonymizer.options import KEEP, Options, SurrogateOptions
 from services.anonymizer.readiness import Readiness, check_models
 from services.anonymizer.synthesise import Surrogate, Surrogates
 from services.anonymizer.threads import in_thread
 from services.anonymizer.triton import Triton
 from services.errors import BadRequest, FaceRefused, KNotMet, NoFaceFound, NotFound, StrangerRefused, TooManyFaces
-from services.population.compatibility import other_generators
+from services.population.attributes import estimate
+from services.population.compatibility import EMOTION, emotion_estimator, other_generators
 from services.population.index import ClusterIndex
 from services.settings import Settings, StrangerPolicy
 
@@ -83,6 +84,7 @@ class Pipeline:
         self.settings, self.models, self.index, self.triton = settings, models, index, triton
         self.look_up = LookUp(index, settings.identity_threshold or index.identity_threshold)
         self.readiness = Readiness(lambda: check_models(index, models, triton), settings.ready_ttl_s)
+        self.emotions = emotion_estimator(settings, models)
         self.generators = {one.name: one for one in (models.generator, *other_generators(settings, models))}
         capacity = settings.surrogate_cache_bytes // len(self.generators)
         self.caches = {name: Surrogates(index.crowds, triton, one, capacity) for name, one in self.generators.items()}
@@ -111,7 +113,8 @@ class Pipeline:
         replaced = [(seen.face, seen.assignment.crowd) for seen in faces if not seen.masked and seen.assignment]
         masked = [seen.face for seen in faces if seen.masked or not seen.assignment]
         with _stage("synthesise"):
-            surrogates = await self._surrogates([crowd for _, crowd in replaced], options)
+            chosen = await self._chosen(photo, [face for face, _ in replaced], options)
+            surrogates = await self._surrogates([crowd for _, crowd in replaced], chosen, options)
         with _stage("blend"):
             pairs = [(face, surrogate) for (face, _), surrogate in zip(replaced, surrogates, strict=True)]
             pixels = await in_thread(blend, photo.pixels, pairs, masked)
@@ -138,7 +141,7 @@ class Pipeline:
         self._generator(options)
         if not 0 <= crowd < len(self.index.crowds):
             raise NotFound(f"there is no crowd {crowd}; this index has crowds 0 to {len(self.index.crowds) - 1}")
-        (surrogate,) = await self._surrogates([crowd], options)
+        (surrogate,) = await self._surrogates([crowd], [options.chosen], options)
         form: PhotoFormat = options.format or "png"
         return await in_thread(encode, surrogate.image, form, options.quality or self.settings.jpeg_quality), form
 
@@ -151,6 +154,7 @@ class Pipeline:
         """
         options = options.within(self.settings)
         self._generator(options)
+        self._check_kept(options)
         if options.k is not None and self.look_up.resolution == "nearest-only":
             raise KNotMet("the enrolment map is not loaded, so that no k is claimed for anybody; leave k out")
         if options.k is not None and options.k > self.index.k:
@@ -165,8 +169,27 @@ class Pipeline:
         check_chosen(self.generators[name], options.chosen)
         return name
 
-    async def _surrogates(self, crowds: list[int], options: SurrogateOptions) -> list[Surrogate]:
-        return await self.caches[self._generator(options)].get(crowds, options.chosen)
+    def _check_kept(self, options: Options) -> None:
+        if options.emotion != KEEP:
+            return
+        if EMOTION not in self.models.generator.choices:
+            raise BadRequest(f"emotion=keep is not possible: {self.models.generator.name} has no such input")
+        if self.emotions is None:
+            raise BadRequest("emotion=keep needs a model that tells emotions, and none is installed; name an emotion")
+
+    async def _chosen(self, photo: Photo, faces: list[Face], options: Options) -> list[dict[str, str]]:
+        """What is chosen of the generator's inputs, for each face: the same for all, or what each face shows."""
+        if options.emotion != KEEP or self.emotions is None:
+            return [options.chosen] * len(faces)
+        landmarks = np.array([face.landmarks for face in faces]).reshape(-1, 5, 2)
+        shown = (await estimate(photo.pixels, landmarks, self.triton, [self.emotions]))[EMOTION]
+        known = self.models.generator.choices[EMOTION].values
+        return [{EMOTION: value} if value in known else {} for value in shown]  # "": nothing certain
+
+    async def _surrogates(
+        self, crowds: list[int], chosen: list[dict[str, str]], options: SurrogateOptions
+    ) -> list[Surrogate]:
+        return await self.caches[self._generator(options)].get(crowds, chosen)
 
     async def _decode(self, data: bytes) -> Photo:
         with _stage("decode"):

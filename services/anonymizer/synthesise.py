@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,19 +53,22 @@ class Surrogates:
         self._queue: list[Key] = []
         self._renderer: asyncio.Task[None] | None = None
 
-    async def get(self, crowds: Iterable[int], chosen: Mapping[str, str] | None = None) -> list[Surrogate]:
+    async def get(self, crowds: Iterable[int], chosen: Sequence[Mapping[str, str]] | None = None) -> list[Surrogate]:
         """The surrogates of some crowds, in their order; rendered if they are not kept.
 
         Args:
-            chosen: values of the generator's inputs, the same for all faces of a request; see `inputs_of`.
+            chosen: values of the generator's inputs, for each of the crowds; see `inputs_of`. None: the defaults.
 
         Raises:
             BadRequest: the generator has not what was chosen.
             ModelServerUnavailable, DeadlineExceeded: Triton's failures; a later call tries again.
         """
-        choice = tuple(sorted((chosen or {}).items()))
-        check_chosen(self._generator, dict(choice))
-        return list(await asyncio.gather(*(self._one((crowd, choice)) for crowd in crowds)))
+        crowds = list(crowds)
+        choices = [{}] * len(crowds) if chosen is None else [dict(how) for how in chosen]
+        for choice in choices:
+            check_chosen(self._generator, choice)
+        keys = [(crowd, tuple(sorted(choice.items()))) for crowd, choice in zip(crowds, choices, strict=True)]
+        return list(await asyncio.gather(*map(self._one, keys)))
 
     def adopt(self, other: "Surrogates", unchanged: np.ndarray) -> None:
         """Takes over what another cache keeps of crowds that are the same here, so that they are not rendered again.

@@ -2,11 +2,22 @@
 
 from pathlib import Path
 
-from services.anonymizer.models import DEFAULTS, Generator, Inverter, Models, choose, find_generator
+from services.anonymizer.models import (
+    DEFAULTS,
+    Estimator,
+    Generator,
+    Inverter,
+    Models,
+    choose,
+    find_estimators,
+    find_generator,
+)
 from services.errors import ConfigurationError, ConversionError, IndexRefused
 from services.population.index import ClusterIndex
 from services.provenance import check_model, weights_of
 from services.settings import Settings
+
+EMOTION = "emotion"
 
 
 def models_for(index: ClusterIndex, settings: Settings) -> Models:
@@ -99,3 +110,21 @@ def other_generators(settings: Settings, models: Models) -> list[Generator]:
             )
         others.append(other)
     return others
+
+
+def emotion_estimator(settings: Settings, models: Models) -> Estimator | None:
+    """What tells the emotion of a face, for a generator that has one to choose; None if there is none, or no need.
+
+    Raises:
+        ConfigurationError: a model's row cannot be read.
+    """
+    if EMOTION not in models.generator.choices:
+        return None
+    return next((e for e in find_estimators(settings.model_repository) if EMOTION in e.attributes), None)
+
+
+def served_models(settings: Settings, models: Models) -> set[str]:
+    """Every Triton model that requests may need, chosen generators and what is kept of a photo included."""
+    emotions = emotion_estimator(settings, models)
+    others = {other.model for other in other_generators(settings, models)}
+    return {*models.online(), *others, *([emotions.model] if emotions else [])}

@@ -12,6 +12,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from conversion.converted import Converted
+from conversion.graph import FLOAT, UINT8, Graph
 from conversion.parity import Parity
 from conversion.pca.convert import Fitter
 from conversion.registry import Options
@@ -19,7 +20,7 @@ from conversion.repository import convert_file, publish
 from deploy.local.stack import LocalStack
 from deploy.local.triton import LocalTriton
 from services.anonymizer.align import FFHQ_LANDMARKS, cut_chips
-from services.anonymizer.models import Choice, Generator, choose
+from services.anonymizer.models import Attribute, Choice, Estimator, Generator, choose
 from services.anonymizer.synthesise import render
 from services.anonymizer.triton import Triton
 from services.errors import ConfigurationError, IndexRefused
@@ -31,7 +32,7 @@ from services.population.demo import sample_people
 from services.population.index import ClusterIndex, EnrolmentStore, building, open_index
 from services.population.sample import sampler_for
 from services.settings import Settings
-from tests.conftest import as_pixels
+from tests.conftest import as_bytes, as_pixels
 
 SMILE, PEOPLE, K = 6.0, 18, 3
 ALIGNER = "centerface5-look192-similarity150"
@@ -53,6 +54,16 @@ def with_emotion(synthesis: onnx.ModelProto) -> onnx.ModelProto:
     graph.input.append(helper.make_tensor_value_info("emotion", onnx.TensorProto.FLOAT, ["N", 2]))
     onnx.checker.check_model(model)
     return model
+
+
+def bright_is_happy(side: int) -> onnx.ModelProto:
+    """An estimator for the tests: chips uint8 [N, S, S, 3] -> shares of neutral and happy, by how bright a face is."""
+    graph = Graph()
+    mean = graph.op("ReduceMean", graph.op("Cast", "chips", to=FLOAT), graph.ints(1, 2, 3), keepdims=0)
+    bright = graph.op("Sigmoid", graph.op("Sub", graph.op("Mul", mean, graph.const(0.2)), graph.const(20.0)))
+    happy = graph.op("Unsqueeze", bright, graph.ints(1))
+    graph.name(graph.op("Concat", graph.op("Sub", graph.const(1.0), happy), happy, axis=1), "emotion")
+    return graph.model("teller", [("chips", UINT8, [side, side, 3])], [("emotion", FLOAT, [2])])
 
 
 @dataclass(frozen=True)
@@ -84,6 +95,9 @@ def place(tmp_path_factory, settings) -> Place:
     origin = {"source": {"kind": "mobile-stylegan", "files": []}, "licence": "as its source", "restricted": True}
     publish([Converted("expressive", with_emotion(synthesis), parity, serves=row)], origin, repository)
     asyncio.run(_publish_pca(repository, root))
+    emotions = {"emotion": Attribute(output="emotion", values={"neutral": (0, 0), "happy": (1, 1)}, certain=0.6)}
+    teller = Estimator(name="teller", model="teller", aligner=ALIGNER, chip_px=64, attributes=emotions)
+    publish([Converted("teller", bright_is_happy(64), parity, serves=teller)], origin, repository)
     own = settings.model_copy(
         update={
             "home": root,
@@ -167,14 +181,27 @@ def test_chosen_emotion_changes_the_surrogate_and_is_told(client, astronaut_jpeg
     assert told == [None, "neutral", "happy"]
 
 
+def test_kept_emotion_is_what_each_face_shows(client, astronaut):
+    def told(photo: np.ndarray, **chosen: str) -> np.ndarray:
+        answer = anonymise(client, as_bytes(photo, "PNG"), format="png", **chosen)
+        assert answer.status_code == 200, answer.text
+        return as_pixels(answer.content)
+
+    bright, dark = np.clip(astronaut * 1.15, 0, 255).astype(np.uint8), (astronaut * 0.5).astype(np.uint8)
+    assert (told(bright, emotion="keep") == told(bright, emotion="happy")).all()
+    assert (told(dark, emotion="keep") == told(dark, emotion="neutral")).all()
+    assert (told(bright, emotion="keep") != told(bright, emotion="neutral")).any()
+
+
 def test_unknown_emotion_is_refused_with_the_known_ones(client, astronaut_jpeg):
     answer = anonymise(client, astronaut_jpeg, emotion="furious")
     assert (answer.status_code, answer.json()["error"]) == (400, "bad_request")
     assert "neutral, happy" in answer.json()["message"]
 
 
-def test_generator_without_emotions_refuses_them(http, astronaut_jpeg):
-    answer = anonymise(http, astronaut_jpeg, emotion="happy")
+@pytest.mark.parametrize("emotion", ["happy", "keep"])
+def test_generator_without_emotions_refuses_them(http, astronaut_jpeg, emotion):
+    answer = anonymise(http, astronaut_jpeg, emotion=emotion)
     assert answer.status_code == 400
     assert "has no such input" in answer.json()["message"]
 
