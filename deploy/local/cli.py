@@ -27,10 +27,10 @@ def serve() -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, on_signal)  # before anything is started, so that all of it is stopped
-    with contextlib.suppress(KeyboardInterrupt), LocalStack(settings(), port=settings().port) as stack:
-        console.print(
-            f"listening on [bold]{stack.url}[/] (Ctrl-C stops; logs in {stack.work / 'logs'})", highlight=False
-        )
+    ports = {"port": settings().port, "grpc_port": settings().grpc_port}
+    with contextlib.suppress(KeyboardInterrupt), LocalStack(settings(), **ports) as stack:
+        places = f"[bold]{stack.url}[/]" + (f" and [bold]{stack.grpc_url}[/]" if stack.service.grpc_port else "")
+        console.print(f"listening on {places} (Ctrl-C stops; logs in {stack.work / 'logs'})", highlight=False)
         console.print(
             f"try: curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg' {stack.url}/v1/anonymize -o out.jpg",
             highlight=False,

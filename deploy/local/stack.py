@@ -19,8 +19,10 @@ SERVICE = "services.anonymizer.service:Anonymizer"
 class Service:
     """The BentoML service as a child process."""
 
-    def __init__(self, settings: Settings, triton_url: str, work: Path, port: int = 0):
-        self.port = port or free_port()
+    def __init__(
+        self, settings: Settings, triton_url: str, work: Path, port: int = 0, grpc_port: int | None = None
+    ):  # no port for gRPC: a free one, as 0 is for HTTP; 0: no gRPC, as in the settings
+        self.port, self.grpc_port = port or free_port(), free_port() if grpc_port is None else grpc_port
         self.settings, self.triton_url, self.work = settings, triton_url, work
         self.home = work / f"bentoml-{self.port}"  # of its own: bentoml wipes the metrics of others that share one
         self.server: Server | None = None
@@ -28,6 +30,10 @@ class Service:
     @property
     def url(self) -> str:
         return f"http://{self.settings.host}:{self.port}"
+
+    @property
+    def grpc_url(self) -> str:
+        return f"grpc://{self.settings.host}:{self.grpc_port}"
 
     def start(self, timeout_s: float = 90.0) -> "Service":
         """Starts the service and waits for /readyz.
@@ -37,10 +43,12 @@ class Service:
             StackError: the service did not come up; with the end of its log.
         """
         require_free(self.settings.host, self.port, "ANONFACES_PORT")
+        require_free(self.settings.host, self.grpc_port, "ANONFACES_GRPC_PORT")
         models_for(open_index(self.settings), self.settings)
         chosen = {f"ANONFACES_{name.upper()}": str(value) for name, value in self.settings if value is not None}
+        places = {"TRITON_URL": self.triton_url, "PORT": str(self.port), "GRPC_PORT": str(self.grpc_port)}
         env = child_environment(
-            **{**chosen, "ANONFACES_TRITON_URL": self.triton_url, "ANONFACES_PORT": str(self.port)},
+            **chosen | {f"ANONFACES_{name}": value for name, value in places.items()},
             BENTOML_HOME=str(self.home),
             BENTOML_DO_NOT_TRACK="True",
             OTEL_SDK_DISABLED="true",
@@ -73,22 +81,35 @@ class Service:
 class LocalStack:
     """Triton and the service, started in that order and stopped in the other."""
 
-    def __init__(self, settings: Settings, port: int = 0, extra_models: Iterable[str] = (), work: Path | None = None):
+    def __init__(
+        self,
+        settings: Settings,
+        port: int = 0,
+        extra_models: Iterable[str] = (),
+        work: Path | None = None,
+        grpc_port: int | None = None,
+    ):
         models = models_for(open_index(settings), settings)
         self.settings, self.work = settings, work or settings.home / "run"
         others = {other.model for other in other_generators(settings, models)}
         self.triton = LocalTriton(settings.model_repository, {*models.online(), *others, *extra_models}, self.work)
-        self.service = Service(settings, self.triton.url, self.work, port)
+        self.service = Service(settings, self.triton.url, self.work, port, grpc_port)
 
     @property
     def url(self) -> str:
         """Where the service listens."""
         return self.service.url
 
+    @property
+    def grpc_url(self) -> str:
+        """Where it listens for gRPC."""
+        return self.service.grpc_url
+
     def start(self) -> "LocalStack":
         """Starts both and waits until a real inference went through every model. Raises as their `start` do."""
         # before minutes are spent on the rest
         require_free(self.settings.host, self.service.port, "ANONFACES_PORT")
+        require_free(self.settings.host, self.service.grpc_port, "ANONFACES_GRPC_PORT")
         check_built_with(open_index(self.settings), self.settings.model_repository)
         self.triton.start()
         try:

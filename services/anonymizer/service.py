@@ -1,4 +1,4 @@
-"""The running service: BentoML holds the process, its health and its metrics; the API is mounted below /v1."""
+"""The running service: BentoML holds the process and its health; the API is mounted below /v1, and gRPC beside it."""
 
 import asyncio
 import logging
@@ -11,6 +11,7 @@ import bentoml
 import cv2
 
 from services import tracing
+from services.anonymizer.api.grpc_server import GrpcServer
 from services.anonymizer.api.guard import Guard
 from services.anonymizer.api.http import api, endpoint_of, operations
 from services.anonymizer.api.operations import Operations
@@ -52,6 +53,7 @@ class Anonymizer:
             tracing.start(self.settings)
             self.reloader = await Reloader.start(self.settings, self.triton)
             self.operations = Operations(self.settings, self.reloader)
+            self.grpc = await GrpcServer.start(self.settings, self.operations, self.__is_ready__)
         except AnonFacesError as reason:
             _refuse_to_start(reason)
         if self.settings.index_poll_s > 0:
@@ -61,6 +63,8 @@ class Anonymizer:
     async def stop(self) -> None:
         if hasattr(self, "watching"):
             self.watching.cancel()
+        if hasattr(self, "grpc") and self.grpc:
+            await self.grpc.stop()
         if hasattr(self, "triton"):
             await self.triton.close()
 
