@@ -4,8 +4,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from services.errors import ConfigurationError
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -48,9 +50,12 @@ class Settings(BaseSettings):
 
     # Traces. Metrics are always there, at /metrics.
     otlp_endpoint: str | None = Field(
-        None, description="URL of an OpenTelemetry collector (OTLP over HTTP), such as http://127.0.0.1:4318; None: no traces"
+        None,
+        description="URL of an OpenTelemetry collector (OTLP over HTTP), as http://127.0.0.1:4318; None: no traces",
     )
-    trace_share: float = Field(0.01, ge=0, le=1, description="share of requests traced, where the caller does not decide")
+    trace_share: float = Field(
+        0.01, ge=0, le=1, description="share of requests traced, where the caller does not decide"
+    )
 
     # The model server.
     triton_url: str = Field("127.0.0.1:8001", description="host:port of Triton's gRPC endpoint; never publish it")
@@ -117,5 +122,14 @@ class Settings(BaseSettings):
 
 @lru_cache(maxsize=1)
 def settings() -> Settings:
-    """The settings of this process, read once from its environment."""
-    return Settings()
+    """The settings of this process, read once from its environment.
+
+    Raises:
+        ConfigurationError: one of them is not valid; names it, and not its value.
+    """
+    try:
+        return Settings()
+    except ValidationError as wrong:
+        first = wrong.errors(include_input=False, include_url=False)[0]
+        name = "_".join(str(part) for part in first["loc"]).upper()
+        raise ConfigurationError(f"ANONFACES_{name}: {first['msg']}") from None

@@ -1,12 +1,9 @@
 """A server as a child process: its own process group, a log file, and no survivors."""
 
 import contextlib
-import ctypes
 import os
 import signal
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,39 +11,7 @@ from pathlib import Path
 import psutil
 
 from services.errors import StackError
-
-PR_SET_PDEATHSIG = 1
-# A photo is a few megabytes, which glibc would map and unmap anew at each copy; page faults then cost more than the
-# copies do. So freed memory up to these sizes stays with the process.
-STEADY_HEAP = {
-    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
-    "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
-    "MALLOC_TOP_PAD_": str(32 << 20),
-}
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def free_port() -> int:
-    """A TCP port on 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def require_free(host: str, port: int, setting: str) -> None:
-    """Raises StackError if somebody listens on a port already; names the setting that chooses another."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as taken:
-            raise StackError(
-                f"cannot listen on {host}:{port} ({taken.strerror}); choose another with {setting}"
-            ) from taken
-
-
-def _die_with_parent() -> None:
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+from services.processes import die_with_parent
 
 
 class Server:
@@ -63,7 +28,7 @@ class Server:
                 stderr=subprocess.STDOUT,
                 env=dict(env),
                 start_new_session=True,
-                preexec_fn=_die_with_parent,  # a killed parent leaves no orphan; start servers from the main thread
+                preexec_fn=die_with_parent,  # a killed parent leaves no orphan; start servers from the main thread
             )
 
     @property
@@ -117,8 +82,3 @@ def wait_until(check: Callable[[], bool], server: Server, timeout_s: float, what
         if time.monotonic() > deadline:
             raise StackError(f"{server.name} was not {what} within {timeout_s:.0f} s:\n{server.tail()}")
         time.sleep(0.1)
-
-
-def child_environment(**extra: str) -> dict[str, str]:
-    """This process's environment with `extra`, and this interpreter's folder first on PATH."""
-    return {**os.environ, **STEADY_HEAP, "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}", **extra}

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import httpx
 
-from deploy.local.process import Server, child_environment, free_port, require_free, wait_until
+from deploy.local.process import Server, wait_until
 from deploy.local.triton import LocalTriton
+from services import serve
 from services.errors import StackError
-from services.population.compatibility import check_built_with, models_for, other_generators
+from services.population.compatibility import check_built_with, models_for, served_models
 from services.population.index import open_index
+from services.processes import free_port, require_free
 from services.settings import Settings
-
-SERVICE = "services.anonymizer.service:Anonymizer"
 
 
 class Service:
@@ -29,7 +29,8 @@ class Service:
 
     @property
     def url(self) -> str:
-        return f"http://{self.settings.host}:{self.port}"
+        scheme = "http" if self.settings.tls_certificate is None else "https"
+        return f"{scheme}://{self.settings.host}:{self.port}"
 
     @property
     def grpc_url(self) -> str:
@@ -42,18 +43,10 @@ class Service:
             IndexRefused: there is no index, or it does not add up, or was made for other models.
             StackError: the service did not come up; with the end of its log.
         """
-        require_free(self.settings.host, self.port, "ANONFACES_PORT")
-        require_free(self.settings.host, self.grpc_port, "ANONFACES_GRPC_PORT")
-        models_for(open_index(self.settings), self.settings)
-        chosen = {f"ANONFACES_{name.upper()}": str(value) for name, value in self.settings if value is not None}
-        places = {"TRITON_URL": self.triton_url, "PORT": str(self.port), "GRPC_PORT": str(self.grpc_port)}
-        env = child_environment(
-            **chosen | {f"ANONFACES_{name}": value for name, value in places.items()},
-            BENTOML_HOME=str(self.home),
-            BENTOML_DO_NOT_TRACK="True",
-            OTEL_SDK_DISABLED="true",
-        )
-        command = ["bentoml", "serve", SERVICE, "--host", self.settings.host, "--port", str(self.port)]
+        places = {"triton_url": self.triton_url, "port": self.port, "grpc_port": self.grpc_port}
+        settings = self.settings.model_copy(update=places)
+        serve.check(settings)
+        command, env = serve.command(settings), serve.environment(settings, self.home)
         self.server = Server("service", command, self.work / "logs" / "service.log", env)
         try:
             wait_until(self.is_ready, self.server, timeout_s, "ready")
@@ -91,8 +84,8 @@ class LocalStack:
     ):
         models = models_for(open_index(settings), settings)
         self.settings, self.work = settings, work or settings.home / "run"
-        others = {other.model for other in other_generators(settings, models)}
-        self.triton = LocalTriton(settings.model_repository, {*models.online(), *others, *extra_models}, self.work)
+        served = {*served_models(settings, models), *extra_models}
+        self.triton = LocalTriton(settings.model_repository, served, self.work)
         self.service = Service(settings, self.triton.url, self.work, port, grpc_port)
 
     @property

@@ -12,8 +12,9 @@ import numpy as np
 import tritonclient.grpc as grpcclient
 from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
-from deploy.local.process import Server, child_environment, free_port, wait_until
+from deploy.local.process import Server, wait_until
 from services.errors import ConfigurationError, StackError
+from services.processes import child_environment, free_port
 from services.provenance import check_model
 
 BACKEND = Path(__file__).with_name("backend") / "model.py"

@@ -9,8 +9,10 @@ from typing import NoReturn
 
 import bentoml
 import cv2
+import uvicorn
 
 from services import tracing
+from services.anonymizer.api import tls, wire
 from services.anonymizer.api.grpc_server import GrpcServer
 from services.anonymizer.api.guard import Guard
 from services.anonymizer.api.http import api, endpoint_of, operations
@@ -18,9 +20,14 @@ from services.anonymizer.api.operations import Operations
 from services.anonymizer.reload import Reloader
 from services.anonymizer.triton import Triton
 from services.errors import AnonFacesError
+from services.processes import keep_memory_private
 from services.settings import settings
 
 log = logging.getLogger("anonfaces")
+log.setLevel(logging.INFO)
+logging.getLogger("uvicorn.access").disabled = True  # its lines hold query strings, and those hold names of people
+logging.getLogger("uvicorn.error").propagate = False  # it has a handler; each line would be there twice
+uvicorn.config.HTTP_PROTOCOLS["auto"] = wire.REGISTERED
 GRACE_S = 10  # beyond the request's own limit, so that ours answers first
 
 
@@ -29,7 +36,7 @@ def _refuse_to_start(reason: AnonFacesError) -> NoReturn:
     log.critical("not starting: %s", reason)
     logging.shutdown()
     parent = os.getppid()
-    if b"bentoml" in Path(f"/proc/{parent}/cmdline").read_bytes():
+    if b"services.anonymizer.service" in Path(f"/proc/{parent}/cmdline").read_bytes():  # the supervisor, however named
         os.kill(parent, signal.SIGTERM)
     os._exit(1)
 
@@ -39,6 +46,8 @@ def _refuse_to_start(reason: AnonFacesError) -> NoReturn:
     workers=settings().workers,
     traffic={"timeout": settings().request_timeout_s + GRACE_S},
     metrics={"enabled": False},  # ours are at /metrics, see api/guard.py
+    logging={"access": {"enabled": False}},  # its log holds paths and types as they were sent; see api/guard.py
+    ssl=tls.http_block(settings()),
 )
 @bentoml.asgi_app(api, path="/v1")
 class Anonymizer:
@@ -46,10 +55,12 @@ class Anonymizer:
 
     @bentoml.on_startup
     async def start(self) -> None:
+        keep_memory_private()
         cv2.setNumThreads(1)  # photos run side by side; one photo must not take every core
         self.settings = settings()
         self.triton = Triton(self.settings.triton_url, self.settings.triton_timeout_s)
         try:
+            tls.check(self.settings)
             tracing.start(self.settings)
             self.reloader = await Reloader.start(self.settings, self.triton)
             self.operations = Operations(self.settings, self.reloader)

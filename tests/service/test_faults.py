@@ -14,7 +14,8 @@ import pytest
 from deploy.local.process import wait_until
 from deploy.local.stack import LocalStack, Service
 from deploy.local.triton import LocalTriton
-from services.errors import ConversionError, IndexRefused, StackError
+from services import serve
+from services.errors import ConfigurationError, ConversionError, IndexRefused, StackError
 from services.settings import Settings
 from tests.conftest import as_bytes
 
@@ -107,25 +108,21 @@ def test_service_does_not_start_without_an_index(settings, tmp_path):
 
 
 def test_port_that_is_taken_is_named_before_anything_starts(settings, stack):
-    with pytest.raises(StackError, match=f"{stack.service.port}.*ANONFACES_PORT"):
+    with pytest.raises(ConfigurationError, match=f"{stack.service.port}.*ANONFACES_PORT"):
         LocalStack(settings, port=stack.service.port).start()
 
 
-def test_service_process_itself_refuses_a_tampered_index(settings, index, stack, tmp_path):
+def test_service_process_itself_refuses_a_tampered_index(settings, index, stack, tmp_path, monkeypatch):
     """The launcher's own check is passed by: what counts is that the service does."""
     shutil.copytree(settings.index_path, tmp_path / "demo", symlinks=True)
     crowds = bytearray((tmp_path / "demo" / "current" / "crowds.npz").read_bytes())
     tampered = settings.model_copy(update={"index": f"{tmp_path}/demo"})
     service = Service(tampered, stack.triton.url, tmp_path / "run")
     crowds[len(crowds) // 2] ^= 1
-    original = Service.start.__globals__["open_index"]
-    Service.start.__globals__["open_index"] = lambda settings: index
+    monkeypatch.setattr(serve, "check", lambda settings: None)
     (tmp_path / "demo" / "current" / "crowds.npz").write_bytes(crowds)
-    try:
-        with pytest.raises(StackError, match="was changed"):
-            service.start(timeout_s=20)
-    finally:
-        Service.start.__globals__["open_index"] = original
+    with pytest.raises(StackError, match="was changed"):
+        service.start(timeout_s=20)
 
 
 def test_changed_model_is_not_served(settings, tmp_path):

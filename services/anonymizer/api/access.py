@@ -58,6 +58,7 @@ class Bucket:
 class _Caller:
     """Who a request is from. The task of the request, and those it starts, know it."""
 
+    name: str
     scopes: tuple[Scope, ...]
     bucket: Bucket | None
     paid: bool = True  # for one photo, when the request was admitted
@@ -128,7 +129,7 @@ class Access:
         bucket = self._bucket(key)
         if bucket is not None:
             bucket.take()
-        _caller.set(_Caller(key.scopes, bucket))
+        _caller.set(_Caller(key.name, key.scopes, bucket))
 
     def check(self, options: Options) -> None:
         """Whether the caller may choose these options. Who may name people can find out who is enrolled.
@@ -194,6 +195,12 @@ class Access:
         known = {(key.name, key.rate, key.burst) for key in self._file.keys}
         self._buckets = {key: bucket for key, bucket in self._buckets.items() if key in known}
         log.info("%d API keys were read", len(self._file.keys))
+
+
+def caller_name() -> str | None:
+    """The name of the key that the request of this task was admitted with; None: with none."""
+    caller = _caller.get()
+    return None if caller is None else caller.name
 
 
 def token_of(headers: Mapping[str, str]) -> str | None:

@@ -16,6 +16,7 @@ from services import metrics, tracing
 from services.anonymizer.api.access import token_of
 from services.anonymizer.api.messages import known, trailing
 from services.anonymizer.api.operations import Operations, Read
+from services.anonymizer.api.record import record
 from services.errors import BadRequest, DeadlineExceeded, Overloaded, PhotoTooLarge, ShuttingDown
 
 LAST_WORD_S = 5.0  # to send an error to a client that does not read
@@ -150,7 +151,6 @@ def guarded(endpoint: str, work: Work, room: Room) -> Serve:
             async with asyncio.timeout(LAST_WORD_S):
                 await context.abort(told.grpc_status, str(told), trailing(told))
         finally:
-            metrics.REQUESTS.labels("grpc", endpoint, outcome).inc()
-            metrics.REQUEST_SECONDS.labels("grpc", endpoint).observe(perf_counter() - start)
+            record("grpc", endpoint, outcome, start)
 
     return serve

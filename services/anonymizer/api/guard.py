@@ -15,19 +15,14 @@ from services import metrics, tracing
 from services.anonymizer.api.access import token_of
 from services.anonymizer.api.bodies import declared_size
 from services.anonymizer.api.operations import Operations
+from services.anonymizer.api.record import record
 from services.anonymizer.api.replies import error_reply, reply
+from services.anonymizer.api.wire import HEADERS
 from services.errors import AnonFacesError, NotFound
 
 HEALTH = {"/livez": "livez", "/readyz": "readyz", "/healthz": "healthz"}
 METRICS = "/metrics"
 OUTCOME = "anonfaces.outcome"  # in the scope: a list, so that handlers can tell what became of a request
-HEADERS = {
-    b"cache-control": b"no-store",
-    b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
-    b"cross-origin-resource-policy": b"same-origin",
-    b"referrer-policy": b"no-referrer",
-    b"x-content-type-options": b"nosniff",
-}
 UNBOUNDED = {"index", "openapi"}  # small and quick: they are answered even where there is no room
 REPLACED = {*HEADERS, b"server"}
 
@@ -46,13 +41,14 @@ class Guard:
         self._app, self._endpoint_of, self._operations = app, endpoint_of, operations
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        reading = scope.get("method") in ("GET", "HEAD")
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         elif scope["type"] != "http":
             await self._app(scope, receive, send)
-        elif scope["path"] in HEALTH:
+        elif scope["path"] in HEALTH and reading:
             await self._app(scope, receive, _with_headers(send))
-        elif scope["path"] == METRICS:
+        elif scope["path"] == METRICS and reading:
             await self._show_metrics(scope, receive, _with_headers(send))
         else:
             await self._serve(scope, receive, _with_headers(send))
@@ -91,9 +87,7 @@ class Guard:
         except TimeoutError:  # of a client that does not read; the server closes what was not finished
             outcome.append("cancelled")
         finally:
-            name = endpoint or "none"
-            metrics.REQUESTS.labels("http", name, outcome[0] if outcome else "ok").inc()
-            metrics.REQUEST_SECONDS.labels("http", name).observe(perf_counter() - start)
+            record("http", endpoint or "none", outcome[0] if outcome else "ok", start)
 
     def _let_in(self, endpoint: str, scope: Scope) -> None:
         """Who asks. Raises Unauthenticated, Forbidden, RateLimited."""
