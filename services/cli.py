@@ -9,6 +9,8 @@ from rich.markup import escape
 
 from services.client_cli import anonymize
 from services.errors import AnonFacesError
+from services.keys_cli import app as keys
+from services.serve_cli import serve
 
 COMMANDS = typer.Typer(
     help="Replaces the faces in photos by synthetic faces that each stand for at least k people.",
@@ -17,6 +19,8 @@ COMMANDS = typer.Typer(
 )
 
 COMMANDS.command("anonymize")(anonymize)
+COMMANDS.command("serve")(serve)
+COMMANDS.add_typer(keys, name="keys")
 
 # A group whose packages are not there is left out, and named in the help: a service needs no converters.
 GROUPS = {
