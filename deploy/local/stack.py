@@ -1,6 +1,7 @@
 """Triton and the service together on this machine: up, ready, down."""
 
 import shutil
+import ssl
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,15 +18,27 @@ from services.settings import Settings
 
 
 class Service:
-    """The BentoML service as a child process."""
+    """The BentoML service as a child process.
+
+    Args:
+        trust: how readiness is asked for over TLS; None: the service's own certificate is trusted. With mTLS it must
+            hold a client's certificate.
+    """
 
     def __init__(
-        self, settings: Settings, triton_url: str, work: Path, port: int = 0, grpc_port: int | None = None
+        self,
+        settings: Settings,
+        triton_url: str,
+        work: Path,
+        port: int = 0,
+        grpc_port: int | None = None,
+        trust: ssl.SSLContext | None = None,
     ):  # no port for gRPC: a free one, as 0 is for HTTP; 0: no gRPC, as in the settings
         self.port, self.grpc_port = port or free_port(), free_port() if grpc_port is None else grpc_port
         self.settings, self.triton_url, self.work = settings, triton_url, work
         self.home = work / f"bentoml-{self.port}"  # of its own: bentoml wipes the metrics of others that share one
         self.server: Server | None = None
+        self.trust = trust or _trusting(settings.tls_certificate)
 
     @property
     def url(self) -> str:
@@ -34,13 +47,14 @@ class Service:
 
     @property
     def grpc_url(self) -> str:
-        return f"grpc://{self.settings.host}:{self.grpc_port}"
+        scheme = "grpc" if self.settings.tls_certificate is None else "grpcs"
+        return f"{scheme}://{self.settings.host}:{self.grpc_port}"
 
     def start(self, timeout_s: float = 90.0) -> "Service":
         """Starts the service and waits for /readyz.
 
         Raises:
-            IndexRefused: there is no index, or it does not add up, or was made for other models.
+            ConfigurationError, IndexRefused: as `services.serve.check` does.
             StackError: the service did not come up; with the end of its log.
         """
         places = {"triton_url": self.triton_url, "port": self.port, "grpc_port": self.grpc_port}
@@ -57,7 +71,7 @@ class Service:
 
     def is_ready(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/readyz", timeout=30).status_code == 200
+            return httpx.get(f"{self.url}/readyz", timeout=30, verify=self.trust).status_code == 200
         except httpx.TransportError:
             return False
 
@@ -69,6 +83,16 @@ class Service:
         self.server = None
         shutil.rmtree(self.home, ignore_errors=True)
         return status
+
+
+def _trusting(certificate: Path | None) -> ssl.SSLContext | bool:
+    """TLS to a service on this machine, whatever its certificate calls it."""
+    if certificate is None:
+        return True
+    context = ssl.create_default_context(cafile=certificate)
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # the file need not hold who signed it
+    context.check_hostname = False
+    return context
 
 
 class LocalStack:

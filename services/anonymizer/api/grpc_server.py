@@ -63,17 +63,7 @@ class GrpcServer:
         health_pb2_grpc.add_HealthServicer_to_server(health, server)
         names = SERVICE.full_name, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
         reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), server)
-        credentials = tls.grpc_credentials(settings)
-        address = f"{settings.host}:{settings.grpc_port}"
-        try:
-            if credentials is None:
-                server.add_insecure_port(address)
-            else:
-                server.add_secure_port(address, credentials)
-        except RuntimeError:
-            raise ConfigurationError(
-                f"cannot listen on {address}; choose another port with ANONFACES_GRPC_PORT (0: no gRPC)"
-            ) from None
+        address = _listen(server, settings)
         await server.start()
         log.info("gRPC listens on %s", address)
         return GrpcServer(server, settings.grpc_port, room, health)
@@ -83,6 +73,22 @@ class GrpcServer:
         self._health.leaving = True
         self._room.leaving.set()
         await self._server.stop(self._room.doing.settings.request_timeout_s)
+
+
+def _listen(server: Any, settings: Settings) -> str:
+    """Takes the port, with TLS if the settings have certificates. Returns the address."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    address, credentials = f"{host}:{settings.grpc_port}", tls.grpc_credentials(settings)
+    try:
+        if credentials is None:
+            server.add_insecure_port(address)
+        else:
+            server.add_secure_port(address, credentials)
+    except RuntimeError:
+        raise ConfigurationError(
+            f"cannot listen on {address}; choose another port with ANONFACES_GRPC_PORT (0: no gRPC)"
+        ) from None
+    return address
 
 
 def _handlers(room: Room) -> Any:

@@ -11,12 +11,11 @@ from pydantic import BaseModel
 from services.anonymizer.api.answers import Inspection
 from services.anonymizer.options import SurrogateOptions
 from services.errors import AnonFacesError, Overloaded
+from services.proto import ERROR_CODE, RETRY_AFTER
 from services.proto.anonfaces_v1_pb2 import Error
 from services.proto.anonfaces_v1_pb2 import Inspection as InspectionMessage
 
 log = logging.getLogger("anonfaces")
-CODE = "anonfaces-error"  # in the trailing metadata: the code of an error
-RETRY_AFTER = "retry-after"  # seconds
 
 Chosen = TypeVar("Chosen", bound=SurrogateOptions)
 
@@ -55,5 +54,5 @@ def error_message(error: AnonFacesError) -> Error:
 
 def trailing(error: AnonFacesError) -> tuple[tuple[str, str], ...]:
     """The metadata that goes with an error's status."""
-    code = (CODE, error.code)
+    code = (ERROR_CODE, error.code)
     return (code, (RETRY_AFTER, str(ceil(error.retry_after_s)))) if isinstance(error, Overloaded) else (code,)
