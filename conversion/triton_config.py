@@ -40,6 +40,7 @@ PICTURE_VALUES = 500_000  # values a row of a tensor from which on it is a pictu
 MAX_BATCH, MAX_BATCH_GPU = 8, 32
 CONFIG, GPU_CONFIG = "config.pbtxt", "configs/gpu.pbtxt"
 
+DELAY_GPU_US = 2000  # for which a request waits for others; a CPU gains nothing by that
 BATCHES = (1, 8, MAX_BATCH_GPU)  # what TensorRT optimises for: fewest, usual, most rows
 FILLS_GPU_VALUES = 1_000_000  # from this size on one row's tensor keeps a GPU busy alone
 WORKSPACE_BYTES = 4 << 30
@@ -79,10 +80,8 @@ def config_of(name: str, model: onnx.ModelProto) -> str:
     for value in model.graph.output:
         kind, dims = _tensor(value)
         config.output.add(name=value.name, data_type=kind, dims=dims)
-    renders = _largest(config.output) >= PICTURE_VALUES
-    pictures = renders or _largest(config.input) >= PICTURE_VALUES
+    pictures = max(_largest(config.input), _largest(config.output)) >= PICTURE_VALUES
     config.instance_group.add(kind=triton.ModelInstanceGroup.KIND_AUTO, count=1)
-    config.dynamic_batching.max_queue_delay_microseconds = 5000 if renders else 2000
     policy = config.dynamic_batching.default_queue_policy
     policy.timeout_action = triton.ModelQueuePolicy.REJECT
     policy.default_timeout_microseconds = 30_000_000
@@ -182,7 +181,7 @@ def gpu_config_of(config: str) -> str:
     precision too.
 
     Args:
-        config: the text of config.pbtxt. Inputs, outputs, queue policy and delay are taken over.
+        config: the text of config.pbtxt. Inputs, outputs and queue policy are taken over.
 
     Raises:
         text_format.ParseError: not a configuration.
@@ -222,7 +221,9 @@ def plan_config_of(config: str, max_batch: int) -> str:
 
 
 def _on_gpu(config: triton.ModelConfig, max_batch: int) -> None:
-    """Batches, instances and warm-up of a GPU; what concerns a CPU goes.
+    """Batches, instances, delay and warm-up of a GPU; what concerns a CPU goes.
+
+    A GPU gains by batches, so there a request waits a moment for others; a CPU does not, see config.pbtxt.
 
     Two instances let one copy and prepare while the other calculates. A network that takes or gives pictures of
     FILLS_GPU_VALUES keeps the GPU busy alone, and a second instance would only take its memory again.
@@ -231,6 +232,7 @@ def _on_gpu(config: triton.ModelConfig, max_batch: int) -> None:
     alone = max(_largest(config.input), _largest(config.output)) >= FILLS_GPU_VALUES
     for group in config.instance_group:
         group.kind, group.count = triton.ModelInstanceGroup.KIND_GPU, 1 if alone else 2
+    config.dynamic_batching.max_queue_delay_microseconds = DELAY_GPU_US
     config.dynamic_batching.preferred_batch_size[:] = [rows for rows in BATCHES[1:] if rows <= max_batch]
     samples = list(config.model_warmup)
     del config.model_warmup[:]
