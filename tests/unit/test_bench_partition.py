@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from itertools import combinations
 
 import numpy as np
@@ -180,6 +181,15 @@ app.command()(command)
 
 def run(*arguments: object):
     return CliRunner().invoke(app, [*map(str, arguments)], env={"COLUMNS": "200"})
+
+
+def test_figures_are_whole_on_a_narrow_terminal(tmp_path):
+    file = tmp_path / "people.npy"
+    np.save(file, np.random.default_rng(0).normal(size=(40, 4)))
+    asked = ["--embeddings", str(file), "--algorithms", "mdav", "--k", "5"]
+    said = CliRunner().invoke(app, asked, env={"COLUMNS": "40"}).output
+    assert re.search(r"mdav.* 0\.\d{4} ", said)
+    assert "…" not in said
 
 
 def test_table_has_every_algorithm_at_every_k_and_the_papers_figures_beside(tmp_path):

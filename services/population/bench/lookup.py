@@ -11,7 +11,6 @@ from typing import Annotated, TypeVar
 import faiss
 import numpy as np
 import typer
-from rich.console import Console
 from rich.table import Table
 from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
@@ -20,6 +19,7 @@ from services.anonymizer.search import MANY, ApproximateSearch, ExactSearch, Wit
 from services.arrays import read_embeddings
 from services.errors import PartitionError
 from services.files import require_parent
+from services.text import figures_console
 
 SIZES = "10000,20000,100000,200000,1000000"
 PROBES, EFFORTS = (32, 64, 128, 192, 256), (32, 64, 128, 256, 512)
@@ -98,7 +98,7 @@ def lookup(
     for file in (out, None if to_stdout else as_json):
         require_parent(file)
     people = People(None if embeddings is None else read_embeddings(embeddings), seed)
-    console = Console(stderr=to_stdout)
+    console = figures_console(stderr=to_stdout)
     found: list[Row] = []
     with threadpool_limits(1):
         faiss.omp_set_num_threads(1)

@@ -18,6 +18,7 @@ from services.population.bench.drawing import draw
 from services.population.bench.trials import Job, Trial, read_algorithms, run_trials
 from services.population.partition.swap import EFFORTS
 from services.population.tell import tell
+from services.text import figures_console
 
 DEFAULT_K = "2,5,10,20"
 
@@ -47,7 +48,7 @@ def partition(
         out.mkdir(exist_ok=True)
     points = read_embeddings(embeddings)
     _check_ks(ks, len(points))
-    console = Console(stderr=to_stdout)
+    console = figures_console(stderr=to_stdout)
     known: dict[Job, Trial] = {}
 
     def run(jobs: Sequence[Job]) -> list[Trial]:

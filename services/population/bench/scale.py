@@ -11,7 +11,6 @@ from typing import Annotated, Any
 import matplotlib
 import numpy as np
 import typer
-from rich.console import Console
 from rich.table import Table
 from sklearn.mixture import GaussianMixture
 
@@ -22,6 +21,7 @@ from services.population.engine import engine_for
 from services.population.partition import information_loss
 from services.population.partition import partition as partition_people
 from services.population.tell import tell
+from services.text import figures_console
 
 GROUPS = 10  # Gaussians of the mixture
 DIMS = 128
@@ -55,7 +55,7 @@ def scale(
     if as_json is not None:
         tell({"k": k, "effort": effort, "engine": engine, "rows": rows}, as_json)
     else:
-        Console().print(_table(rows, k, effort))
+        figures_console().print(_table(rows, k, effort))
 
 
 def people_like(reference: np.ndarray | None, n: int, seed: int) -> np.ndarray:
