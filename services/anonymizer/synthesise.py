@@ -24,6 +24,11 @@ class Surrogate:
     landmarks: np.ndarray  # float64 [5, 2], pixels of the image
     shown: np.ndarray | None = None  # uint8 [256, 256] in FFHQ's alignment, 255 where it may be shown; None: everywhere
 
+    @property
+    def nbytes(self) -> int:
+        """What it takes to keep."""
+        return self.image.nbytes + self.landmarks.nbytes + (0 if self.shown is None else self.shown.nbytes)
+
 
 Key = tuple[int, tuple[tuple[str, str], ...]]  # crowd, and what the request chose of the generator's inputs
 
@@ -42,12 +47,14 @@ async def render(
 
 
 class Surrogates:
-    """Surrogates by crowd (and choice), bounded in bytes. Misses that come while others render become one batch."""
+    """Surrogates by crowd (and choice), bounded in bytes; the latest is always kept.
+
+    Misses that come while others render become one batch.
+    """
 
     def __init__(self, crowds: Crowds, triton: Triton, generator: Generator, capacity_bytes: int):
         self._crowds, self._triton, self._generator = crowds, triton, generator
-        height, width = generator.image_size
-        self._capacity = max(1, capacity_bytes // (height * width * 3))
+        self._capacity, self._bytes = capacity_bytes, 0
         self._kept: OrderedDict[Key, Surrogate] = OrderedDict()
         self._wanted: dict[Key, asyncio.Future[Surrogate]] = {}  # queued or rendering
         self._queue: list[Key] = []
@@ -78,9 +85,13 @@ class Surrogates:
             unchanged: bool [at most m], by crowd number.
         """
         for key, surrogate in other._kept.items():
-            if key[0] < len(unchanged) and unchanged[key[0]] and len(self._kept) < self._capacity:
-                self._kept.setdefault(key, surrogate)
-        self._measure()
+            fits = self._bytes + surrogate.nbytes <= self._capacity
+            if key[0] < len(unchanged) and unchanged[key[0]] and key not in self._kept and fits:
+                self._kept[key] = surrogate
+                self._count(surrogate.nbytes)
+
+    def __del__(self) -> None:
+        metrics.SURROGATE_BYTES.dec(self._bytes)  # there are several of these: by generator, and while an index changes
 
     async def _one(self, key: Key) -> Surrogate:
         if key in self._kept:
@@ -125,13 +136,14 @@ class Surrogates:
         landmarks = self._crowds.surrogate_landmarks[key[0]].astype(np.float64) * sides
         surrogate = Surrogate(key[0], image, landmarks, below_fringe(image, landmarks))
         self._kept[key] = surrogate
-        while len(self._kept) > self._capacity:
-            self._kept.popitem(last=False)
-        self._measure()
+        self._count(surrogate.nbytes)
+        while self._bytes > self._capacity and len(self._kept) > 1:
+            self._count(-self._kept.popitem(last=False)[1].nbytes)
         return surrogate
 
-    def _measure(self) -> None:
-        metrics.SURROGATE_BYTES.set(sum(kept.image.nbytes for kept in self._kept.values()))
+    def _count(self, size: int) -> None:
+        self._bytes += size
+        metrics.SURROGATE_BYTES.inc(size)
 
     def _settle(self, key: Key, result: Surrogate | BaseException) -> None:
         future = self._wanted.pop(key)

@@ -1,9 +1,11 @@
 """A surrogate is rendered once for all who ask, and one caller's trouble is not another's."""
 
 import asyncio
+import gc
 
 import numpy as np
 import pytest
+from prometheus_client import REGISTRY
 
 from services.anonymizer.align import FFHQ_LANDMARKS
 from services.anonymizer.models import Generator
@@ -12,7 +14,7 @@ from services.errors import ModelServerUnavailable
 from services.population.index import Crowds
 
 TINY = Generator(name="tiny", model="tiny-model", latent_shape=(2,), image_size=(4, 4))
-PICTURE_BYTES = 4 * 4 * 3
+PLENTY_BYTES = 1 << 24
 CROWDS = 60
 
 
@@ -43,7 +45,7 @@ def triton() -> HeldTriton:
     return held
 
 
-def surrogates(triton: HeldTriton, capacity: int = CROWDS * PICTURE_BYTES) -> Surrogates:
+def surrogates(triton: HeldTriton, capacity: int = PLENTY_BYTES) -> Surrogates:
     numbers = np.arange(CROWDS, dtype=np.float32)
     landmarks = np.tile(FFHQ_LANDMARKS.astype(np.float32), (CROWDS, 1, 1))
     crowds = Crowds(np.full(CROWDS, 3), numbers[:, None], np.column_stack([numbers, numbers]), landmarks, numbers)
@@ -101,13 +103,29 @@ async def test_kept_surrogate_is_not_rendered_again(triton):
 
 
 async def test_cache_bound_evicts_the_least_recently_used(triton):
-    kept = surrogates(triton, capacity=2 * PICTURE_BYTES + PICTURE_BYTES // 2)  # room for two, not for three
+    (one,) = await surrogates(triton).get([0])
+    kept = surrogates(triton, capacity=2 * one.nbytes + one.nbytes // 2)  # room for two, not for three
     for crowd in (0, 1, 0, 2):  # 0 is used again, so 1 has to go
         await kept.get([crowd])
     triton.batches.clear()
     for crowd in (0, 2, 1):
         await kept.get([crowd])
     assert triton.batches == [[1]]
+
+
+async def test_bytes_of_all_caches_are_in_the_metric_until_they_go(triton):
+    def bytes_kept() -> float:
+        return REGISTRY.get_sample_value("anonfaces_surrogate_cache_bytes") or 0
+
+    before = bytes_kept()
+    first, second = surrogates(triton), surrogates(triton)
+    (one,) = await first.get([0])
+    await second.get([1, 2])
+    second.adopt(first, np.ones(CROWDS, bool))
+    assert bytes_kept() - before == 4 * one.nbytes
+    del first, second
+    gc.collect()
+    assert bytes_kept() == before
 
 
 async def test_surrogate_cannot_be_written_to(triton):
