@@ -1,6 +1,7 @@
 """API keys: who is let in, to what, how often; and that a file of keys changes while it is used."""
 
 import asyncio
+import hmac
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -106,6 +107,17 @@ async def test_callers_at_the_same_time_are_not_mixed_up(make, settings):
 
 async def _check(access: Access) -> None:
     access.check(NAMED)
+
+
+def test_every_key_is_compared_in_constant_time_whichever_is_presented(make, settings, tmp_path, monkeypatch):
+    tokens = [make(f"app-{number}", "anonymize") for number in range(3)]
+    keys, compared = read_keys(tmp_path / "keys.json"), []
+    compare = hmac.compare_digest
+    monkeypatch.setattr(hmac, "compare_digest", lambda one, other: compared.append(one) or compare(one, other))
+    for token in (*tokens, new_token(), ""):
+        compared.clear()
+        keys.find(token)
+        assert compared == [key.sha256 for key in keys.keys]
 
 
 def test_work_that_was_not_admitted_is_refused(make, settings):
