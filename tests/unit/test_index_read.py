@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from services.errors import IndexRefused
 from services.population.compatibility import check_made_for
-from services.population.index import CROWDS, MANIFEST, ClusterIndex, check_enrolment, read_index
+from services.population.index import CROWDS, MANIFEST, ClusterIndex, check_enrolment, read_index, version_folder
 from services.population.index import version as version_module
 from tests.unit.conftest import MODELS, PROVENANCE, store_beside, write_index
 
@@ -268,3 +268,17 @@ def test_index_of_other_lengths_than_the_models_is_refused(pristine, part):
     }
     with pytest.raises(IndexRefused, match="lengths"):
         check_made_for(read_index(pristine), MODELS.model_copy(update={part: longer[part]}))
+
+
+# --- one of several versions ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wanted", ["1", "0001", "0001-"])
+def test_version_is_found_by_its_number_or_the_start_of_its_name(town, folder, wanted):
+    assert version_folder(town, wanted) == folder
+
+
+@pytest.mark.parametrize("wanted", ["2", "0002-", "²", "../0001", "00001"])
+def test_version_that_is_not_there_is_named_with_those_that_are(town, folder, wanted):
+    with pytest.raises(IndexRefused, match=f"0 versions of town.*there are: {folder.name}"):
+        version_folder(town, wanted)

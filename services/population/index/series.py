@@ -78,7 +78,7 @@ def version_folder(folder: Path, version: str | None) -> Path:
     if version is None:
         return folder / CURRENT
     names = [path.name for path in versions_of(folder)]
-    wanted = f"{int(version):04d}-" if version.isdigit() and len(version) <= 4 else version
+    wanted = f"{int(version):04d}-" if version.isdecimal() and len(version) <= 4 else version
     found = [name for name in names if name.startswith(wanted)]
     if len(found) != 1:
         raise IndexRefused(
