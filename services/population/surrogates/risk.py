@@ -8,6 +8,7 @@ would read it; and of what was seen, each crowd gets the candidate with which al
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from services.errors import PartitionError
 from services.population.portrait import Portrait, photograph
 from services.population.surrogates.frontier import Candidate, cheapest, choose_within, pareto, price_of
 from services.population.surrogates.plain import mean_by
-from services.population.surrogates.slopes import Slopes, fit_slopes, promising
+from services.population.surrogates.slopes import Slopes, corrected, fit_slopes, promising
 from services.population.surrogates.weights import crowd_rng, members_of, random_mixtures
 
 LEAST_PRICE, MOST_PRICE = 0.05, 4.0  # of a recognised member, in squared thresholds
@@ -93,8 +94,8 @@ async def tune(
 ) -> Tuned:
     """Looks for surrogates that let at most the target's share of members be recognised, at the least loss.
 
-    Which latents a crowd tries depends on its members, on slopes fitted to all people, and on how strict the target
-    is for all crowds together.
+    Which latents a crowd tries depends on its members, on slopes fitted to all people and to the crowd's tries so far,
+    and on how strict the target is for all crowds together.
 
     Args:
         latents: float32 [n, l], of the people.
@@ -145,7 +146,11 @@ class Search:
         self.budget = int(options.target * len(labels) + 1e-9)
         self.starts = (mean_by(latents, labels), random_mixtures(latents, labels, seed))
         self.tries: list[list[Try]] = [[] for _ in self.members]
-        self.slopes: Slopes | None = None
+        self.seen: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in self.members]  # places, embeddings: of all
+
+    @cached_property
+    def slopes(self) -> Slopes:
+        return fit_slopes(self.latents, self.embeddings, self.seed)
 
     @property
     def scores(self) -> list[list[Candidate]]:
@@ -158,10 +163,11 @@ class Search:
         return [[kept.score for kept in tries] for tries in self.tries]
 
     def learn(self, latents: np.ndarray, seen: list[Portrait | None]) -> None:
-        """Keeps what no other try of the same crowd beats."""
+        """Keeps what no other try of the same crowd beats, and of every try what it tells of the slopes."""
         for number, portrait in enumerate(seen):
             if portrait is None:
                 continue
+            self.seen[number].append((latents[number] @ self.slopes.along, portrait.embedding))
             squared = ((self.embeddings[self.members[number]] - portrait.embedding) ** 2).sum(axis=1)
             score = (float(squared.sum()), int((squared < self.threshold**2).sum()))
             tries = [*self.tries[number], Try(latents[number], portrait, score)]
@@ -171,7 +177,6 @@ class Search:
         """What to try next, float32 [m, l]: the starts first, then moves from the best there is at the going price."""
         if turn < len(self.starts):
             return self.starts[turn]
-        self.slopes = self.slopes or fit_slopes(self.latents, self.embeddings, self.seed)
         known = [[kept.score for kept in tries] for tries in self.tries if tries]
         unit = self.threshold**2
         going = price_of(known, self.budget, LEAST_PRICE * unit, MOST_PRICE * unit) if known else MOST_PRICE * unit
@@ -181,7 +186,6 @@ class Search:
 
     def _move(self, number: int, turn: int, price: float, clear: float) -> np.ndarray:
         """The next try of a crowd: from its best at that price, with members to be farther than `clear`."""
-        assert self.slopes is not None
         people = self.latents[self.members[number]]
         rng, order = crowd_rng(people, self.seed, purpose=turn)
         weights = rng.normal(size=len(people))
@@ -190,8 +194,10 @@ class Search:
         if not self.tries[number]:
             return self._towards_faces(number, turn) + shift
         best = self.tries[number][cheapest([kept.score for kept in self.tries[number]], price)]
-        members = self.embeddings[self.members[number]]
-        moved = promising(self.slopes, best.latent, best.portrait.embedding, members, clear, price / clear**2)
+        members, seen = self.embeddings[self.members[number]], best.portrait.embedding
+        places, embeddings = (np.array(values) for values in zip(*self.seen[number], strict=True))
+        slopes = corrected(self.slopes, best.latent @ self.slopes.along, seen, places, embeddings)
+        moved = promising(slopes, best.latent, seen, members, clear, price / clear**2)
         return self.slopes.plausible(moved + shift)
 
     def _towards_faces(self, number: int, turn: int) -> np.ndarray:
