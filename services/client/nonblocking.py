@@ -2,13 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
-from pathlib import Path
 from typing import Any, TypeVar, Unpack
 
 from services.client import calls, retry
 from services.client.blocking import ANSWER_S, another_service
 from services.client.calls import Call, Choices, Named, SurrogateChoices
-from services.client.place import DEFAULT_URL, Place
+from services.client.place import DEFAULT_URL, File, Place
 from services.client.results import Item, Picture, Result
 from services.client.retry import FIRST_PAUSE_S, Retries
 from services.client.wires import AsyncHttpWire, AsyncRpcWire, AsyncWire
@@ -28,9 +27,9 @@ class AsyncClient:
         url: str = DEFAULT_URL,
         *,
         api_key: str | None = None,
-        ca: Path | None = None,
-        certificate: Path | None = None,
-        key: Path | None = None,
+        ca: File = None,
+        certificate: File = None,
+        key: File = None,
         timeout_s: float = ANSWER_S,
         first_pause_s: float = FIRST_PAUSE_S,
     ):

@@ -13,6 +13,7 @@ import httpx
 
 from services.errors import ConfigurationError
 
+File = Path | str | None
 DEFAULT_URL = "http://127.0.0.1:8080"
 API_KEY = "ANONFACES_API_KEY"  # of a client; the service's own settings hold no key
 KEY_HEADER = "x-api-key"  # not Authorization, which a proxy in front of the service may want
@@ -41,7 +42,7 @@ class Place:
     key: Path | None = None  # PEM key of that certificate
 
     @staticmethod
-    def of(url: str, api_key: str | None, ca: Path | None, certificate: Path | None, key: Path | None) -> "Place":
+    def of(url: str, api_key: str | None, ca: File, certificate: File, key: File) -> "Place":
         """Checks all of it. No key given: the environment's, ANONFACES_API_KEY."""
         like = f"give one like {DEFAULT_URL} or grpc://127.0.0.1:8081"
         try:
@@ -59,7 +60,7 @@ class Place:
             raise ConfigurationError("a client certificate needs its key, and a key its certificate: give both")
         if (ca or certificate) and parsed.scheme not in ("https", "grpcs"):
             raise ConfigurationError(f"certificates are for https and grpcs; {url!r} is neither")
-        return Place(parsed, api_key, ca, certificate, key)
+        return Place(parsed, api_key, *(None if file is None else Path(file) for file in (ca, certificate, key)))
 
     @property
     def is_rpc(self) -> bool:
