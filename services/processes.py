@@ -27,9 +27,14 @@ def child_environment(**extra: str) -> dict[str, str]:
     return {**os.environ, **STEADY_HEAP, "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}", **extra}
 
 
-def die_with_parent() -> None:
-    """In a child before it runs its program: a killed parent leaves no orphan. Start it from the main thread."""
+def prepare_child() -> None:
+    """In a child before it runs its program: no orphan of a killed parent, no core dump, files for their owner only.
+
+    Start the child from the main thread.
+    """
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.umask(0o077)
 
 
 def keep_memory_private() -> None:

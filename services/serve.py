@@ -15,7 +15,7 @@ from services.anonymizer.api.access import Access
 from services.errors import ConfigurationError
 from services.population.compatibility import models_for
 from services.population.index import open_index
-from services.processes import child_environment, die_with_parent, free_port, require_free
+from services.processes import child_environment, free_port, prepare_child, require_free
 from services.settings import Settings
 
 SERVICE = "services.anonymizer.service:Anonymizer"
@@ -79,7 +79,7 @@ def run(settings: Settings) -> int:
             env=environment(settings, Path(home)),
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # so that Ctrl-C reaches it once, through us
-            preexec_fn=die_with_parent,
+            preexec_fn=prepare_child,
         )
         stopping = False
 

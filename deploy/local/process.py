@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from services.errors import StackError
-from services.processes import die_with_parent
+from services.processes import prepare_child
 
 
 class Server:
@@ -28,7 +28,7 @@ class Server:
                 stderr=subprocess.STDOUT,
                 env=dict(env),
                 start_new_session=True,
-                preexec_fn=die_with_parent,  # a killed parent leaves no orphan; start servers from the main thread
+                preexec_fn=prepare_child,  # a killed parent leaves no orphan; start servers from the main thread
             )
 
     @property

@@ -115,6 +115,8 @@ class LocalTriton:
         self.server = Server("triton", command, self.work / "logs" / "triton.log", env)
         try:
             wait_until(self._answers, self.server, timeout_s, "ready")
+            for region in SHARED_MEMORY.glob(f"{self.region}*"):
+                region.chmod(0o600)  # photos go through it, and the backend makes it readable for everybody
         except BaseException:
             self.stop()
             raise
