@@ -11,7 +11,7 @@ from services.errors import WeightsError
 SETS = ("cpu-small", "gpu", "gpu-large")
 EVERYTHING = (
     "access.keysSecret=keys,access.tlsSecret=tls,index.maps.keySecret=map,ingress.enabled=true,ingress.host=faces.example,"
-    "ingress.grpc.host=grpc.example,monitoring.serviceMonitor=true,tests.keySecret=test-key"
+    "ingress.grpc.host=grpc.example,monitoring.serviceMonitor=true,monitoring.rules=true,tests.keySecret=test-key"
 )
 
 

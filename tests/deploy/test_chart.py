@@ -4,6 +4,7 @@ import itertools
 import re
 
 import pytest
+import yaml
 
 from deploy.checks.reachability import Pod, pods_of, reaches
 from deploy.checks.tools import CHART, helm
@@ -60,7 +61,9 @@ def test_every_object_is_valid_by_the_schemas_of_kubernetes(objects):
             kubernetes_validate.validate(one, "1.37", strict=True)
         except kubernetes_validate.SchemaNotFoundError:
             unknown.add((one["apiVersion"], one["kind"]))
-    assert unknown <= {("keda.sh/v1alpha1", "ScaledObject"), ("monitoring.coreos.com/v1", "ServiceMonitor")}
+    custom = {("keda.sh/v1alpha1", "ScaledObject")}
+    custom |= {("monitoring.coreos.com/v1", kind) for kind in ("ServiceMonitor", "PrometheusRule")}
+    assert unknown <= custom
 
 
 def test_names_are_not_used_twice(objects):
@@ -262,3 +265,9 @@ def test_monitor_and_scaler_find_what_they_name(render):
         assert {endpoint["port"] for endpoint in monitor["spec"]["endpoints"]} <= ports
     (scaler,) = kinds(objects, "ScaledObject")
     assert scaler["spec"]["scaleTargetRef"]["name"] in {d["metadata"]["name"] for d in kinds(objects, "Deployment")}
+
+
+def test_rules_of_the_chart_are_the_files_that_are_tested(render):
+    rules = {one["metadata"]["name"]: one["spec"] for one in kinds(render("gpu-large"), "PrometheusRule")}
+    files = {f"town-{path.stem}": yaml.safe_load(path.read_text()) for path in (CHART / "rules").glob("*.yaml")}
+    assert rules == files
