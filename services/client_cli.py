@@ -19,10 +19,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from services.anonymizer.decode import PhotoFormat
-from services.client import DEFAULT_URL, Client, Result, ServiceUnreachable
+from services.client import API_KEY, DEFAULT_URL, Choices, Client, Result, ServiceUnreachable
 from services.errors import AnonFacesError, ConfigurationError
 from services.files import write_durably
-from services.settings import NoFacePolicy, StrangerPolicy
+from services.settings import NoFacePolicy, SmallFacePolicy, StrangerPolicy
 from services.text import plain
 
 SUFFIXES: dict[str, PhotoFormat] = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp"}
@@ -54,12 +54,23 @@ class Tally:
 def anonymize(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="photos, and folders of photos")],
     out: Annotated[Path, typer.Option(help="folder for the results; made if it is not there", file_okay=False)],
-    url: Annotated[str, typer.Option(help="where the service listens")] = DEFAULT_URL,
+    url: Annotated[str, typer.Option(help="where the service listens: http(s)://... or grpc(s)://...")] = DEFAULT_URL,
     concurrency: Annotated[int, typer.Option(min=1, max=64, help="photos sent at the same time")] = 4,
     format: Annotated[PhotoFormat | None, typer.Option(help="format of the results; else the photo's own")] = None,
+    quality: Annotated[int | None, typer.Option(min=1, max=100, help="of JPEG and WebP results")] = None,
+    k: Annotated[int | None, typer.Option(min=2, help="fail unless the service's index has at least this k")] = None,
     no_face: Annotated[NoFacePolicy | None, typer.Option(help="what to do with a photo without faces")] = None,
+    small_face: Annotated[SmallFacePolicy | None, typer.Option(help="what to do with one it cannot replace")] = None,
     stranger: Annotated[StrangerPolicy | None, typer.Option(help="what to do with a face nobody enrolled")] = None,
+    identity: Annotated[
+        list[str] | None, typer.Option(help="who is in the photos, by enrolled name; repeat it")
+    ] = None,
+    generator: Annotated[str | None, typer.Option(help="one of those that the service has")] = None,
     emotion: Annotated[str | None, typer.Option(help="of every surrogate, where the generator has that input")] = None,
+    api_key: Annotated[str | None, typer.Option(envvar=API_KEY, help="better in the environment than here")] = None,
+    ca: Annotated[Path | None, typer.Option(help="PEM certificates to trust, for https and grpcs")] = None,
+    certificate: Annotated[Path | None, typer.Option(help="PEM certificate to show to the service")] = None,
+    key: Annotated[Path | None, typer.Option(help="PEM key of that certificate")] = None,
     overwrite: Annotated[bool | None, typer.Option(help="replace results that are there, or skip them")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="replace results without asking")] = False,
 ) -> None:
@@ -67,16 +78,20 @@ def anonymize(
 
     Photos of a folder keep their place in it. A photo that fails is listed, the rest go on, and the exit status is 1.
     """
+    choices: Choices = {
+        "format": format, "quality": quality, "k": k, "no_face": no_face, "small_face": small_face,
+        "stranger": stranger, "identity": identity or (), "generator": generator, "emotion": emotion,
+    }  # fmt: skip
     tally = Tally()
     jobs = plan(paths, out, format, tally)
     jobs, replace = _spare(jobs, overwrite, yes, tally)
     try:
-        client = Client(url)
+        client = Client(url, api_key=api_key, ca=ca, certificate=certificate, key=key)
     except ConfigurationError as wrong:
         _refuse(str(wrong))
 
     def one(job: Job) -> Result:
-        result = client.anonymize(_read(job.source), format=format, no_face=no_face, stranger=stranger, emotion=emotion)
+        result = client.anonymize(_read(job.source), **choices)
         _write(job.target, result.data, replace)
         return dataclasses.replace(result, data=b"")
 

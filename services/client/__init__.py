@@ -10,11 +10,12 @@ from services.client.blocking import Client
 from services.client.calls import Choices, SurrogateChoices
 from services.client.failures import ServiceUnreachable
 from services.client.nonblocking import AsyncClient
-from services.client.place import DEFAULT_URL
+from services.client.place import API_KEY, DEFAULT_URL
 from services.client.results import NEAREST_ONLY, Item, Picture, Result
 from services.client.retry import ATTEMPTS
 
 __all__ = [
+    "API_KEY",
     "ATTEMPTS",
     "DEFAULT_URL",
     "NEAREST_ONLY",

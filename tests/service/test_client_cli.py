@@ -179,6 +179,26 @@ def test_linked_folders_are_named_and_not_followed(stack: Any, photos: Path, tmp
     assert set(below(tmp_path / "out")) == {"a.jpg", "trip/day 1/B.PNG"}
 
 
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_both_protocols_and_every_option_work(stack: Any, photos: Path, tmp_path: Path, protocol: str):
+    url, out = stack.url if protocol == "http" else stack.grpc_url, tmp_path / "out"
+    generator = "mobile-stylegan-1024"
+    options = ("--k", 2, "--quality", 20, "--small-face", "mask", "--stranger", "mask", "--generator", generator)
+    result = run(photos / "a.jpg", "--out", out, "--url", url, *options)
+    assert result.exit_code == 0, result.output
+    assert "masked 1" in result.stdout
+    assert (out / "a.jpg").stat().st_size < len(JPEG)
+    for option, value, told in (
+        ("--k", 1000, "k = 1000"),
+        ("--identity", "nobody", "not enrolled"),
+        ("--emotion", "x", "emotion"),
+    ):
+        refused = run(photos / "a.jpg", "--out", tmp_path / "none", "--url", url, option, value)
+        assert refused.exit_code == 1
+        assert told in refused.stderr
+    assert not (tmp_path / "none").exists()
+
+
 # --- what is there already ----------------------------------------------------------------------------------------
 
 
