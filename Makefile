@@ -7,13 +7,14 @@ INSTALLED := .venv/.installed
 export UV_SYSTEM_CERTS := 1
 export UV_NATIVE_TLS := 1
 
-.PHONY: help setup install models index demo serve test check bench lock proto clean distclean
+.PHONY: help setup install models index demo serve test check audit bench lock proto clean distclean
 
 help:
 	@echo "make demo       sets up, starts the stack, anonymises sample photos into demo/, stops the stack"
 	@echo "make test       sets up and runs every test"
 	@echo "make serve      sets up and keeps the stack running on http://127.0.0.1:8080"
 	@echo "make check      formatter, linter, type checker"
+	@echo "make audit      asks PyPI, or AUDIT=osv, for known vulnerabilities of what is locked; needs their network"
 	@echo "make bench      milliseconds per stage, faces per second, time outside Triton -> build/bench.json"
 	@echo "make setup      environment, models and demo population only"
 	@echo "make proto      writes the code of the gRPC interface from services/proto/*.proto"
@@ -53,6 +54,11 @@ check: install
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+
+# Strict: a package that nobody could be asked about is a failure, not a pass.
+audit: install
+	@$(BIN)/uv tool run --quiet --from pip-audit==2.10.1 pip-audit --strict --vulnerability-service $(or $(AUDIT),pypi) \
+		--require-hashes --disable-pip -r requirements.lock -r requirements-dev.lock
 
 bench: setup
 	@$(BIN)/anonfaces local bench --out build/bench.json
