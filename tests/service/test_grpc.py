@@ -1,7 +1,9 @@
 """gRPC against the real stack: what HTTP does, and what is gRPC's own: statuses, deadlines, cancellation, streams."""
 
 import asyncio
+import queue
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,7 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from deploy.local.process import wait_until
-from deploy.local.stack import LocalStack
+from deploy.local.stack import LocalStack, Service
 from services.proto import anonfaces_v1_pb2 as pb
 from services.proto.anonfaces_v1_pb2_grpc import AnonymizerStub
 from tests.conftest import as_bytes
@@ -269,3 +271,30 @@ def test_process_listens_on_the_grpc_port_of_the_settings_alone(stack):
     }
     places = {(host.removeprefix("::ffff:"), port) for host, port in listening}  # gRPC's socket speaks IPv6 as well
     assert places == {(stack.settings.host, port) for port in (stack.service.port, stack.service.grpc_port)}
+
+
+# --- the end ------------------------------------------------------------------------------------------------------
+
+
+def test_sigterm_finishes_what_was_read_and_ends_streams_and_tells_health(settings, stack, tmp_path, slow_photo):
+    service = Service(settings, stack.triton.url, tmp_path).start()
+    stopping = threading.Thread(target=service.stop)
+    with grpc.insecure_channel(service.grpc_url.partition("//")[2], options=OPTIONS) as opened:
+        stub, frames = AnonymizerStub(opened), queue.SimpleQueue[pb.Frame]()
+        answers = stub.AnonymizeStream(iter(frames.get, None))
+        frames.put(pb.Frame(id="before", photo=b"no photo"))
+        assert next(answers).id == "before"
+        watch = health_pb2_grpc.HealthStub(opened).Watch(health_pb2.HealthCheckRequest())
+        assert next(watch).status == SERVING
+        photo = stub.Anonymize.future(pb.AnonymizeRequest(photo=slow_photo))
+        in_work = "anonfaces_photos_in_work 1.0"
+        wait_until(lambda: in_work in httpx.get(f"{service.url}/metrics").text, service.server, 30, "at work")
+        stopping.start()
+        assert photo.result(30).finished.faces > 0
+        with failing(Status.UNAVAILABLE) as told:
+            next(answers)
+        assert told["anonfaces-error"] == "shutting_down"
+        assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        frames.put(None)
+    stopping.join(30)
+    assert not stopping.is_alive()
