@@ -242,3 +242,10 @@ class StackError(AnonFacesError):
     """The local stack did not start, or did not stop as it should."""
 
     code = "stack"
+
+
+class LoadTestFailed(AnonFacesError):
+    """Under load a threshold was crossed, or something grew without end."""
+
+    code = "load_test"
+    exit_status = 2
