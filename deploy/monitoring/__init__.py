@@ -1,0 +1,1 @@
+"""What is watched: rules and alerts beside the chart, panels here, dashboards made of them."""

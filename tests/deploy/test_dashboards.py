@@ -1,0 +1,62 @@
+"""Dashboards are those of the panels; each panel has an answer from a real Prometheus that watches the real stack."""
+
+import json
+import shutil
+import time
+
+import pytest
+
+from deploy.local.prometheus import LocalPrometheus
+from deploy.monitoring.dashboards import FOLDER, document
+from deploy.monitoring.panels import DASHBOARDS, EMPTY_WHEN_WELL, WINDOW
+from tests.conftest import as_bytes
+
+PANELS = [(name, panel) for name, panels in DASHBOARDS.items() for panel in panels]
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_dashboard_is_that_of_the_panels(name):
+    assert (FOLDER / f"{name}.json").read_text() == document(name), "python -m deploy.monitoring.dashboards"
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_panels_do_not_lie_on_each_other(name):
+    places = [panel["gridPos"] for panel in json.loads(document(name))["panels"]]
+    taken = {(x, y) for p in places for x in range(p["x"], p["x"] + p["w"]) for y in range(p["y"], p["y"] + p["h"])}
+    assert len(taken) == sum(p["w"] * p["h"] for p in places)
+    assert max(p["x"] + p["w"] for p in places) <= 24
+
+
+def test_list_of_empty_panels_is_short_and_names_panels():
+    titles = {panel.title for _, panel in PANELS}
+    assert set(EMPTY_WHEN_WELL) <= titles
+    assert len(EMPTY_WHEN_WELL) <= 3
+
+
+@pytest.fixture(scope="module")
+def watched(stack, http, astronaut, tmp_path_factory):
+    """A Prometheus that has watched the stack work for a while."""
+    if not shutil.which("prometheus"):
+        pytest.skip("needs Prometheus (Debian: prometheus)")
+    targets = {"service": stack.url.removeprefix("http://"), "triton": f"127.0.0.1:{stack.triton.metrics_port}"}
+    with LocalPrometheus(targets, tmp_path_factory.mktemp("prometheus"), every_s=1.0) as prometheus:
+        small = as_bytes(astronaut[:256, 100:356], "JPEG")
+        for _ in range(12):
+            http.post("/v1/anonymize", content=small)
+            http.post("/v1/anonymize", content=b"no photo")
+            http.get("/v1/surrogates/0")
+            time.sleep(0.5)
+        time.sleep(3)
+        yield prometheus
+
+
+@pytest.mark.parametrize(("dashboard", "panel"), PANELS, ids=[f"{name}: {panel.title}" for name, panel in PANELS])
+def test_every_query_of_a_panel_has_an_answer(watched, dashboard, panel):
+    for query, legend in panel.queries:
+        samples = watched.ask(query.replace(WINDOW, "30s"))
+        if panel.needs_gpu or panel.title in EMPTY_WHEN_WELL:
+            continue  # the query is understood, which is all that can be asked for
+        assert samples, query
+        assert any(sample["value"][1] != "NaN" for sample in samples), query
+        for label in [part.split("}}")[0] for part in legend.split("{{")[1:]]:
+            assert all(label in sample["metric"] for sample in samples), (query, label)
