@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from services.check_cli import check
 from services.client_cli import anonymize
 from services.errors import AnonFacesError
 from services.keys_cli import app as keys
@@ -19,6 +20,7 @@ COMMANDS = typer.Typer(
 )
 
 COMMANDS.command("anonymize")(anonymize)
+COMMANDS.command("check")(check)
 COMMANDS.command("serve")(serve)
 COMMANDS.add_typer(keys, name="keys")
 
