@@ -18,6 +18,7 @@ from services.settings import Settings
 from tests.security.certificates import Authority
 
 COMMAND = [sys.executable, "-c", "from services.cli import app; app()", "serve"]
+DIRECTLY = [sys.executable, "-c", "from services.serve_cli import serve; serve()"]  # without loading other commands
 
 
 def environment(settings: Settings, **more: object) -> dict[str, str]:
@@ -63,7 +64,7 @@ def test_setting_that_is_not_valid_is_named_without_its_value(settings):
 def test_it_serves_until_sigterm_and_leaves_nothing(settings, index, stack, tmp_path):
     port = free_port()
     env = environment(settings, triton_url=stack.triton.url, port=port, grpc_port=free_port())
-    service = subprocess.Popen(COMMAND, env={**env, "TMPDIR": str(tmp_path)}, stdout=subprocess.DEVNULL)
+    service = subprocess.Popen(DIRECTLY, env={**env, "TMPDIR": str(tmp_path)}, stdout=subprocess.DEVNULL)
     try:
         end = time.monotonic() + 90
         while not is_ready(port):
