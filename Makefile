@@ -16,6 +16,7 @@ help:
 	@echo "make check      formatter, linter, type checker"
 	@echo "make audit      asks PyPI, or AUDIT=osv, for known vulnerabilities of what is locked; needs their network"
 	@echo "make bench      milliseconds per stage, faces per second, time outside Triton -> build/bench.json"
+	@echo "make load       load by HTTP and gRPC for four minutes, and a report with plots -> build/load/"
 	@echo "make setup      environment, models and demo population only"
 	@echo "make proto      writes the code of the gRPC interface from services/proto/*.proto"
 	@echo "make lock       compiles the lock files from pyproject.toml"
@@ -62,6 +63,9 @@ audit: install
 
 bench: setup
 	@$(BIN)/anonfaces local bench --out build/bench.json
+
+load: setup
+	@$(BIN)/anonfaces local load --out build/load
 
 proto: install
 	@$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. --grpc_python_out=. services/proto/anonfaces_v1.proto

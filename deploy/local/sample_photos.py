@@ -87,7 +87,7 @@ async def sample_photos(index: ClusterIndex, sampler: Sampler, triton: Triton) -
     fresh = await fresh_pictures(8, index, sampler, triton)
     unseen = await unseen_pictures(12, sampler, triton)
     group = np.stack([picture for pair in zip(fresh[:5], unseen[:5], strict=True) for picture in pair])
-    samples = [Sample("group", pinboard(group, 5, 320, seed=11)), Sample("astronaut", _astronaut())]
+    samples = [Sample("group", pinboard(group, 5, 320, seed=11)), Sample("astronaut", real_portrait())]
     for number, picture in enumerate((*fresh[5:8], *unseen[5:8])):
         samples.append(Sample(f"portrait-{number + 1}", picture))
     tilted = pinboard(unseen[:0], 1, 900, seed=3, rows=1)
@@ -96,7 +96,8 @@ async def sample_photos(index: ClusterIndex, sampler: Sampler, triton: Triton) -
     return [*samples, Sample("large-and-tilted", tilted), Sample("small", tiny)]
 
 
-def _astronaut() -> np.ndarray:
+def real_portrait() -> np.ndarray:
+    """A photo of a real person that scikit-image ships (NASA, public domain): uint8 [512, 512, 3]."""
     from skimage import data
 
     return np.asarray(data.astronaut())
