@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from deploy.load import run as load_test
 from deploy.local import bench as benchmark
 from deploy.local import compare as comparison
 from deploy.local import demo as demonstration
@@ -53,6 +54,18 @@ def demo(out: Annotated[Path, typer.Option(help="folder for pictures and measure
 def bench(out: Annotated[Path, typer.Option(help="where the JSON goes")] = Path("build/bench.json")) -> None:
     """Milliseconds per stage, faces per second, and time outside Triton, on a stack of its own."""
     benchmark.run(settings(), out, console)
+
+
+@app.command()
+def load(
+    out: Annotated[Path, typer.Option(help="folder for the report")] = Path("build/load"),
+    scenario: Annotated[load_test.What, typer.Option(help="short: all of them but the soak")] = "short",
+    minutes: Annotated[float, typer.Option(min=0.5, help="length of a soak")] = 20,
+    rate: Annotated[float | None, typer.Option(min=0.1, help="photos a second, where the rate is steady")] = None,
+    seconds: Annotated[float, typer.Option(min=1, help="length of one stair of a ramp")] = 8,
+) -> None:
+    """Load by HTTP and gRPC on a stack of its own, and a report with plots; fails if a threshold is crossed."""
+    load_test.run(settings(), out, load_test.Plan(scenario, minutes, rate, seconds), console)
 
 
 @app.command()
