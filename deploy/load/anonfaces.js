@@ -18,8 +18,8 @@ const SCENARIOS = {
   constant: { rates: '2', seconds: 30, steady: true },
   ramp: { rates: '1,2,4,8,16', seconds: 10, steady: false },
   spike: { rates: '1,16,1', seconds: 10, steady: false },
-  soak: { rates: '1', seconds: 1200, steady: true },
-  probe: { rates: '', seconds: 10, steady: false },
+  soak: { rates: '1', seconds: 1200, steady: true, users: 16 }, // few, so that all have their connections soon
+  probe: { rates: '', seconds: 10, steady: false, users: 8 },
 };
 const NAME = __ENV.SCENARIO || 'constant';
 const CHOSEN = SCENARIOS[NAME];
@@ -27,7 +27,7 @@ if (CHOSEN === undefined) throw new Error(`SCENARIO is one of ${Object.keys(SCEN
 const PROTOCOL = __ENV.PROTOCOL || 'http';
 const SECONDS = Number(__ENV.SECONDS || CHOSEN.seconds);
 const RATES = (__ENV.RATES || CHOSEN.rates).split(',').map(Number);
-const USERS = Number(__ENV.USERS || (NAME === 'probe' ? 8 : 100));
+const USERS = Number(__ENV.USERS || CHOSEN.users || 100);
 const TIMEOUT = '90s'; // longer than the service takes before it gives up itself
 
 const KEY = __ENV.API_KEY ? { 'x-api-key': __ENV.API_KEY } : {};
