@@ -132,7 +132,7 @@ def guarded(endpoint: str, work: Work, room: Room) -> Serve:
     """
 
     async def serve(requests: AsyncIterator[Any], context: Any) -> None:
-        outcome, start = "ok", perf_counter()
+        outcome, start, refusal = "ok", perf_counter(), None
         headers = {name: value for name, value in context.invocation_metadata() or () if isinstance(value, str)}
         try:
             with tracing.span(endpoint, headers, protocol="grpc"):
@@ -146,11 +146,17 @@ def guarded(endpoint: str, work: Work, room: Room) -> Serve:
             outcome = "cancelled"
             raise
         except Exception as error:
-            told = known(error, endpoint)
-            outcome = told.code
-            async with asyncio.timeout(LAST_WORD_S):
-                await context.abort(told.grpc_status, str(told), trailing(told))
+            outcome, refusal = _refusal(error, endpoint)
         finally:
             record("grpc", endpoint, outcome, start)
+        if refusal:  # only now: the error holds the photo, by its traceback
+            async with asyncio.timeout(LAST_WORD_S):
+                await context.abort(*refusal)
 
     return serve
+
+
+def _refusal(error: Exception, endpoint: str) -> tuple[str, tuple[Any, ...]]:
+    """The code of an error, and its status, text and metadata. Nothing of it refers to the error itself."""
+    told = known(error, endpoint)
+    return told.code, (told.grpc_status, str(told), trailing(told))

@@ -56,8 +56,10 @@ async def _one(call: Call, name: str, data: bytes, options: Any, before: asyncio
         try:
             room.enter_context(call.doing.admission.hold(len(data)))
             photo = await call.doing.anonymize(call.photo(data), chosen(Options, options), call.limit_s)
-            done = pb.AnonymizeResponse(photo=photo.data, finished=message_of(photo.finished, pb.Finished))
-            answer = pb.FrameResult(id=name, done=done)
+            answer = pb.FrameResult(id=name)
+            answer.done.photo = photo.data
+            answer.done.finished.CopyFrom(message_of(photo.finished, pb.Finished))
+            del data, photo  # gRPC makes copies of its own
         except Exception as error:
             answer = pb.FrameResult(id=name, error=error_message(known(error, ENDPOINT)))
         if before is not None:

@@ -14,7 +14,9 @@ async def anonymize(call: Call) -> None:
     del request  # it holds the photo once more
     with call.doing.admission.hold(len(data)):
         photo = await call.doing.anonymize(call.photo(data), options, call.limit_s)
-        await call.send(pb.AnonymizeResponse(photo=photo.data, finished=message_of(photo.finished, pb.Finished)))
+        answer = pb.AnonymizeResponse(photo=photo.data, finished=message_of(photo.finished, pb.Finished))
+        del data, photo  # gRPC makes copies of its own
+        await call.send(answer)
 
 
 async def inspect(call: Call) -> None:

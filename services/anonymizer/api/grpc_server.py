@@ -29,6 +29,7 @@ METHODS: dict[str, tuple[str, Work]] = {
     "Index": ("index", index),
 }
 OVERHEAD_BYTES = 64 * 1024  # of a message, beside its photo
+AHEAD_BYTES = 1024 * 1024  # of a message, taken from the network before it is read
 SPARE_CALLS = 64  # beyond those that admission knows: health, reflection, callers about to be told to come later
 KEEPALIVE = [
     ("grpc.keepalive_time_ms", 60_000),  # a client that vanished is noticed
@@ -109,6 +110,8 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.max_receive_message_length", settings.max_body_bytes + OVERHEAD_BYTES),
         ("grpc.max_send_message_length", -1),  # our own answers: a PNG is larger than the photo it was made from
         ("grpc.so_reuseport", int(settings.workers > 1)),
+        ("grpc.http2.bdp_probe", 0),  # would raise the next to tens of megabytes on a fast network
+        ("grpc.http2.lookahead_bytes", AHEAD_BYTES),
         *KEEPALIVE,
     ]
 
