@@ -2,18 +2,64 @@
 
 import sys
 from importlib import import_module
+from typing import Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+from typer.core import TyperCommand, TyperGroup
 
 from services.check_cli import check
 from services.client_cli import anonymize
-from services.errors import AnonFacesError
+from services.errors import AnonFacesError, ConfigurationError
 from services.keys_cli import app as keys
 from services.serve_cli import serve
 
+# Groups of commands, by their module and the extras that it needs. Each is imported when it is used: together they
+# take seconds, and a service has none of the converters' packages.
+GROUPS = {
+    "models": ("conversion.cli", "convert"),
+    "population": ("services.population.cli", "population,local"),
+    "index": ("services.population.index.cli", "population"),
+    "bench": ("services.population.bench.cli", "population,local"),
+    "photos": ("services.population.photos_cli", "local"),
+    "local": ("deploy.local.cli", "local"),
+}
+
+
+class Groups(TyperGroup):
+    """The command's own commands, and the groups whose packages are there."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*super().list_commands(ctx), *GROUPS]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in GROUPS:
+            return super().get_command(ctx, cmd_name)
+        module, extra = GROUPS[cmd_name]
+        try:
+            group = typer.main.get_group(import_module(module).app)
+        except ModuleNotFoundError as missing:
+            if (missing.name or "").split(".")[0] in ("services", "conversion", "deploy"):
+                raise
+            return _not_installed(cmd_name, extra, missing.name or "")
+        group.name = cmd_name
+        return group
+
+
+def _not_installed(name: str, extra: str, module: str) -> TyperCommand:
+    """What stands for a group whose packages are not there."""
+    told = f"needs the extra `{extra}` (no module {module}): pip install 'anonfaces[{extra}]'"
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise ConfigurationError(f"`anonfaces {name}` {told}")
+
+    settings = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+    return TyperCommand(name, callback=refuse, help=escape(told), context_settings=settings, add_help_option=False)
+
+
 COMMANDS = typer.Typer(
+    cls=Groups,
     help="Replaces the faces in photos by synthetic faces that each stand for at least k people.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,  # locals may hold photos and embeddings
@@ -23,24 +69,6 @@ COMMANDS.command("anonymize")(anonymize)
 COMMANDS.command("check")(check)
 COMMANDS.command("serve")(serve)
 COMMANDS.add_typer(keys, name="keys")
-
-# A group whose packages are not there is left out, and named in the help: a service needs no converters.
-GROUPS = {
-    "models": ("conversion.cli", "convert"),
-    "population": ("services.population.cli", "population,local"),
-    "index": ("services.population.index.cli", "population"),
-    "bench": ("services.population.bench.cli", "population,local"),
-    "photos": ("services.population.photos_cli", "local"),
-    "local": ("deploy.local.cli", "local"),
-}
-for _name, (_module, _extra) in GROUPS.items():
-    try:
-        COMMANDS.add_typer(import_module(_module).app, name=_name)
-    except ModuleNotFoundError as missing:
-        if (missing.name or "").split(".")[0] == "services":
-            raise
-        note = f"`{_name}` needs `{_extra}` (no module {missing.name})."
-        COMMANDS.info.epilog = f"{COMMANDS.info.epilog or ''} {note}".strip()
 
 
 def app() -> None:
