@@ -30,8 +30,11 @@ def serve() -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, on_signal)  # before anything is started, so that all of it is stopped
-    ports = {"port": settings().port, "grpc_port": settings().grpc_port}
-    with contextlib.suppress(KeyboardInterrupt), LocalStack(settings(), **ports) as stack:
+    chosen = settings()
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        LocalStack(chosen, port=chosen.port, grpc_port=chosen.grpc_port) as stack,
+    ):
         places = f"[bold]{stack.url}[/]" + (f" and [bold]{stack.grpc_url}[/]" if stack.service.grpc_port else "")
         console.print(f"listening on {places} (Ctrl-C stops; logs in {stack.work / 'logs'})", highlight=False)
         console.print(
