@@ -16,6 +16,7 @@ help:
 	@echo "make check      formatter, linter, type checker"
 	@echo "make audit      asks PyPI, or AUDIT=osv, for known vulnerabilities of what is locked; needs their network"
 	@echo "make bench      milliseconds per stage, faces per second, time outside Triton -> build/bench.json"
+	@echo "make fuzz       100,000 broken photos and 10,000 broken indexes through the readers -> build/fuzz.json"
 	@echo "make load       load by HTTP and gRPC for four minutes, and a report with plots -> build/load/"
 	@echo "make setup      environment, models and demo population only"
 	@echo "make proto      writes the code of the gRPC interface from services/proto/*.proto"
@@ -63,6 +64,9 @@ audit: install
 
 bench: setup
 	@$(BIN)/anonfaces local bench --out build/bench.json
+
+fuzz: install
+	@$(BIN)/python -m tests.fuzz.campaign --photos 100000 --indexes 10000 --out build/fuzz.json
 
 load: setup
 	@$(BIN)/anonfaces local load --out build/load

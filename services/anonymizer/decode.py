@@ -13,6 +13,7 @@ from services.errors import BadPhoto, PhotoTooLarge, UnsupportedMediaType
 PhotoFormat = Literal["jpeg", "png", "webp"]
 ACCEPTED = "accepted are JPEG, PNG and WebP with one frame"
 _FORMATS: dict[str, PhotoFormat] = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png", "WEBP": "webp"}
+STRIP_PX = 4_000_000  # pixels converted at a time
 _STILL = {"JPEG", "MPO"}  # an MPO's further frames are other views of the first; only the first is read
 
 ImageFile.LOAD_TRUNCATED_IMAGES = False
@@ -100,28 +101,49 @@ def _check(image: Image.Image, max_pixels: int, min_side_px: int, max_side_px: i
 
 
 def _to_rgb(image: Image.Image) -> tuple[np.ndarray, bool]:
-    profile = image.info.get("icc_profile")
+    """The pixels, uint8 [H, W, 3], read-only; and whether they hold no colour.
+
+    In strips: each step of a conversion makes a picture of its own, and several of a large photo are too much memory.
+    """
     ImageOps.exif_transpose(image, in_place=True)
+    grey = image.mode in ("1", "L", "LA") or image.mode.startswith("I") or image.mode == "F"
+    to_srgb = None if grey else _to_srgb(image)
+    rows = max(1, STRIP_PX // image.width)
+    if rows >= image.height:
+        return np.asarray(_strip_to_rgb(image, to_srgb)), grey  # not np.array, which takes longer than decoding did
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        pixels[top : top + rows] = np.asarray(_strip_to_rgb(strip, to_srgb))
+    pixels.flags.writeable = False
+    return pixels, grey
+
+
+def _strip_to_rgb(image: Image.Image, to_srgb: ImageCms.ImageCmsTransform | None) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":  # 16 bits a channel
         values = np.clip(np.asarray(image), 0, 65_535).astype(np.uint32)
         image = Image.fromarray(((values + 128) // 257).astype(np.uint8), "L")
-    grey = image.mode in ("1", "L", "LA")
     alpha = None
     if image.mode in ("LA", "PA", "RGBA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBA")
         alpha = image.getchannel("A")
-    if profile and not grey:
-        image = _to_srgb(image if image.mode == "CMYK" else image.convert("RGB"), profile)
+    if to_srgb is not None:
+        image = ImageCms.applyTransform(image if image.mode == "CMYK" else image.convert("RGB"), to_srgb) or image
     if image.mode != "RGB":
         image = image.convert("RGB")
     if alpha is not None:
         image = Image.composite(image, Image.new("RGB", image.size, "white"), alpha)
-    return np.asarray(image), grey  # not np.array, which takes longer than decoding did
+    return image
 
 
-def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+def _to_srgb(image: Image.Image) -> ImageCms.ImageCmsTransform | None:
+    """What brings a photo's colours to sRGB; None where it has no profile, or one that cannot be used."""
+    profile = image.info.get("icc_profile")
+    if not profile:
+        return None
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB") or image
+        mode = "CMYK" if image.mode == "CMYK" else "RGB"
+        return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
     except (ImageCms.PyCMSError, OSError, ValueError):
-        return image  # a profile that cannot be read is as good as none
+        return None  # a profile that cannot be read is as good as none

@@ -118,9 +118,10 @@ class Pipeline:
         with _stage("blend"):
             pairs = [(face, surrogate) for (face, _), surrogate in zip(replaced, surrogates, strict=True)]
             pixels = await in_thread(blend, photo.pixels, pairs, masked)
-        form = options.format or photo.format
+        form, grey = options.format or photo.format, photo.grey
+        del photo  # a large one; encoding needs as much again
         with _stage("encode"):
-            result = await in_thread(encode, pixels, form, options.quality or self.settings.jpeg_quality, photo.grey)
+            result = await in_thread(encode, pixels, form, options.quality or self.settings.jpeg_quality, grey)
         _count(faces)
         return Anonymised(result, form, faces)
 

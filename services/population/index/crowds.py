@@ -3,6 +3,7 @@
 import io
 import zipfile
 from dataclasses import dataclass
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.lib.format import read_array
 from services.errors import IndexRefused
 
 # What `unpack` raises of bytes that are not what they should be.
-UNREADABLE = (KeyError, ValueError, OSError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile)
+UNREADABLE = (KeyError, ValueError, OSError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, TokenError)
 
 # name: (kind of dtype, axes)
 ARRAYS = {
