@@ -7,7 +7,7 @@ INSTALLED := .venv/.installed
 export UV_SYSTEM_CERTS := 1
 export UV_NATIVE_TLS := 1
 
-.PHONY: help setup install models index demo serve test check audit bench lock proto clean distclean
+.PHONY: help setup install models index demo serve test check audit bench fuzz load lock proto clean distclean
 
 help:
 	@echo "make demo       sets up, starts the stack, anonymises sample photos into demo/, stops the stack"
