@@ -224,6 +224,12 @@ class EnrolmentError(AnonFacesError):
     exit_status = 2
 
 
+class NobodyEnrolled(EnrolmentError):
+    """A population holds nobody: nobody was enrolled, or everybody was removed."""
+
+    code = "nobody_enrolled"
+
+
 class PopulationBusy(AnonFacesError):
     """Another command is writing to the same population or index."""
 

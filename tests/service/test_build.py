@@ -14,7 +14,7 @@ from services.errors import EnrolmentError, IndexRefused, PartitionError, Popula
 from services.population.build import steps
 from services.population.build.cli import show
 from services.population.build.options import BuildOptions, Built, Place
-from services.population.build.steps import build
+from services.population.build.steps import build, forget_removed
 from services.population.constraints import Constraints
 from services.population.demo import sample_people
 from services.population.index import EnrolmentStore, building, open_index, read_index, versions_of
@@ -222,3 +222,14 @@ def test_built_index_opens_with_its_map(people, place, stack, settings):
     found = open_index(settings.model_copy(update={**told, "enrolment": "require"}))
     assert found.version == index.version
     assert found.enrolled.identities.tolist() == people.identities[:9].tolist()
+
+
+def test_everybody_who_was_removed_leaves_the_maps_though_nobody_is_left_to_build_with(people, place, stack):
+    version = built(some(people, slice(9)), place, stack).index.version
+    everybody = people.identities[:9].tolist()
+    with building(place.folder):
+        assert forget_removed(place, {*everybody[:4], "somebody of another population"}) == 5
+        assert sorted(place.store.read(version).identities.tolist()) == sorted(everybody[4:])
+        assert forget_removed(place, set(everybody)) == 0
+    assert len(place.store.read(version).identities) == len(place.store.read(version).embeddings) == 0
+    assert read_index(place.folder).crowds.sizes.tolist() == [3, 3, 3]  # crowds stay, and k with them

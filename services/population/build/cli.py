@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -13,12 +13,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from deploy.local.triton import LocalTriton
 from services.anonymizer.models import Models, choose
 from services.anonymizer.triton import Triton
-from services.errors import EnrolmentError
+from services.errors import EnrolmentError, NobodyEnrolled
 from services.population.build.options import BuildOptions, Built, Place
 from services.population.build.steps import build as build_index
+from services.population.build.steps import forget_removed
 from services.population.constraints import parse_constraints
 from services.population.engine import Engine, engine_for
-from services.population.enroll.about import population_folder
+from services.population.enroll.about import population_folder, read_removed
 from services.population.enroll.store import read_population
 from services.population.index import EnrolmentStore, building, index_folder
 from services.population.index.cli import describe
@@ -71,7 +72,12 @@ def build(
     """Partitions a population and publishes the next version of its index; crowds that are there stay as they are."""
     s = settings()
     models = choose(s)
-    population = read_population(population_folder(name, s.populations_dir))
+    source, folder = population_folder(name, s.populations_dir), index_folder(index or name, s.home)
+    place = Place(folder, EnrolmentStore.of(s, folder.name), s.model_repository, models)
+    try:
+        population = read_population(source)
+    except NobodyEnrolled as empty:
+        _forget(place, read_removed(source)[0], empty)
     risk = None
     if risk_target is not None:
         risk = RiskOptions(risk_target, risk_threshold, risk_renders, risk_best_effort)
@@ -87,13 +93,23 @@ def build(
         duplicate_threshold=duplicate_threshold,
         new_epoch=new_epoch,
     )
-    folder = index_folder(index or name, s.home)
-    place = Place(folder, EnrolmentStore.of(s, folder.name), s.model_repository, models)
     with building(folder), engine_for(engine, address) as machines:
         built = run_build(population, options, place, s, machines, triton)
     show(built, console if as_json is None else None)
     if as_json is not None:
         tell(built.as_dict(), as_json)
+
+
+def _forget(place: Place, removed: set[str], empty: NobodyEnrolled) -> NoReturn:
+    """There is nobody left to build with; but who was removed must not stay in the maps. Raises NobodyEnrolled."""
+    if removed and place.folder.exists():
+        with building(place.folder):
+            if forget_removed(place, removed) == 0:
+                raise NobodyEnrolled(
+                    f"{empty}. All that were removed are out of the maps of {place.folder.name}: nobody is recognised; "
+                    "withdraw the index if it is not to serve strangers either"
+                ) from None
+    raise empty
 
 
 def _one_of(option: str, value: str, known: tuple[str, ...]) -> Any:

@@ -238,3 +238,18 @@ def _redact(place: Place, names: set[str], key: bytes) -> None:
             gone = set(map_.identities.tolist()) - names
             if gone:
                 place.store.write(map_.without(gone, key), path.name)
+
+
+def forget_removed(place: Place, removed: set[str]) -> int:
+    """Takes people out of all maps although there is nobody left to build a version of. Call it within `building`.
+
+    Returns:
+        How many the current map still names.
+    """
+    key = place.store.key()
+    named: set[str] = set()
+    for path in versions_of(place.folder):
+        if place.store.has(path.name):
+            named |= set(place.store.read(path.name).identities.tolist())
+    _redact(place, named - removed, key)
+    return len(named - removed)

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from services.errors import EnrolmentError
+from services.errors import EnrolmentError, NobodyEnrolled
 from services.population.enroll.about import About, read_about, read_removed
 from services.population.enroll.rows import ENROLLED, as_array
 from services.population.enroll.shards import counting_shards, newest, read_shard
@@ -77,7 +77,7 @@ def _read_population(name: str, about: About, shards: list[Path], removed: set[s
         counting.append(counts & here.to_numpy())
         told.append(table.filter(pa.array(counting[-1])))
     if not sum(map(len, told)):
-        raise EnrolmentError(f"nobody is enrolled in population {name}; `anonfaces population enroll` enrols people")
+        raise NobodyEnrolled(f"nobody is enrolled in population {name}; `anonfaces population enroll` enrols people")
     people = pa.concat_tables(told)
     identities, owner = np.unique(people["identity"].to_numpy(zero_copy_only=False).astype(str), return_inverse=True)
     photos = np.bincount(owner)
