@@ -1,11 +1,11 @@
 // Photos at a rate, by HTTP and by gRPC. Arrivals do not wait for answers: a service that is slow gets no fewer of them.
 //
-//   k6 run -e SCENARIO=ramp -e PHOTOS=build/load/photos -e URL=http://127.0.0.1:8080 deploy/load/anonfaces.js
+//   k6 run -e SCENARIO=ramp -e PHOTOS=$PWD/build/load/photos -e URL=http://127.0.0.1:8080 deploy/load/anonfaces.js
 //
 // SCENARIO  constant, ramp, spike, soak: a staircase of rates; or probe: USERS that ask again as soon as they are answered
 // RATES     requests a second on each stair, such as 1,2,4; SECONDS: how long a stair is (both have defaults)
 // PROTOCOL  http, grpc, or both in turn;  URL, GRPC: where the service listens;  API_KEY: if it needs one
-// PHOTOS    a folder with photos.json: [{file, media_type, faces}]; `anonfaces local load` writes one
+// PHOTOS    the full path of a folder with photos.json: [{file, media_type, faces}]; `anonfaces local load` writes one
 // PROTO     folder of the repository, in which services/proto is;  SUMMARY: a file for the result
 // USERS     most requests under way, or those of the probe
 import encoding from 'k6/encoding';

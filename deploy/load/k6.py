@@ -70,8 +70,13 @@ class K6:
     """k6 against one service."""
 
     def __init__(self, url: str, grpc_url: str, photos: Path, out: Path):
-        self._options = {"URL": url, "GRPC": grpc_url.split("://")[-1], "PHOTOS": str(photos), "PROTO": str(ROOT)}
-        self._out = out
+        self._options = {
+            "URL": url,
+            "GRPC": grpc_url.split("://")[-1],
+            "PHOTOS": str(photos.resolve()),
+            "PROTO": str(ROOT),
+        }
+        self._out = out.resolve()
 
     def play(self, scenario: Scenario, started: Callable[[int], None] | None = None) -> Played:
         """Plays a scenario to its end.
