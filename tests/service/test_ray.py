@@ -14,7 +14,7 @@ import pytest
 from services.errors import ConfigurationError, PartitionError
 from services.population.engine import Engine, engine_for
 from services.population.partition import partition
-from services.population.partition.swap import BLOCK
+from services.population.partition.swap import WHOLE
 
 pytest.importorskip("ray", reason="needs the extra `ray`")
 
@@ -47,7 +47,7 @@ def refuse(number: int) -> int:
 
 
 def test_labels_are_those_of_this_machine(ray_engine):
-    points = people(2 * BLOCK + 300)
+    points = people(WHOLE + 300)
     there = partition(points, 10, "swap", 3, "quick", ray_engine)
     np.testing.assert_array_equal(there, partition(points, 10, "swap", 3, "quick"))
 

@@ -9,7 +9,7 @@ import pytest
 from services.errors import ConfigurationError
 from services.population.engine import AHEAD, LocalEngine, engine_for
 from services.population.partition import partition
-from services.population.partition.swap import BLOCK
+from services.population.partition.swap import WHOLE
 
 
 def people(n: int, dims: int = 6) -> np.ndarray:
@@ -58,7 +58,7 @@ def test_items_are_worked_on_side_by_side():
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_labels_do_not_depend_on_the_number_of_workers(workers):
-    points = people(BLOCK + 700)
+    points = people(WHOLE + 700)
     one = partition(points, 10, "swap", 5, "quick", LocalEngine(2))
     np.testing.assert_array_equal(partition(points, 10, "swap", 5, "quick", LocalEngine(workers)), one)
 

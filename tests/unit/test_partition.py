@@ -77,7 +77,7 @@ def test_k_equal_to_the_number_of_people_is_one_crowd():
     assert partition(np.random.default_rng(2).normal(size=(5, 3)), 5).tolist() == [0] * 5
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e200])
 def test_embeddings_that_are_not_finite_are_refused(bad):
     points = np.zeros((10, 3))
     points[7, 1] = bad
@@ -85,9 +85,19 @@ def test_embeddings_that_are_not_finite_are_refused(bad):
         partition(points, 3)
 
 
-def test_embeddings_that_are_no_table_are_refused():
+@pytest.mark.parametrize(
+    "points",
+    [np.zeros(10), np.zeros((10, 0)), np.full((10, 2), "a"), np.full((10, 2), None), np.zeros((10, 2), complex)],
+)
+def test_embeddings_that_are_no_table_of_numbers_are_refused(points):
     with pytest.raises(PartitionError, match=r"\[n, d\]"):
-        partition(np.zeros(10), 3)
+        partition(points, 3)
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.int8, np.uint8, bool])
+def test_numbers_of_any_kind_are_partitioned(kind):
+    points = (np.random.default_rng(4).normal(size=(30, 3)) * 3 + 9).astype(kind)
+    assert np.bincount(partition(points, 4)).min() >= 4
 
 
 def test_unknown_algorithm_is_refused_with_the_known_ones():

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from services.population import cli
 from services.population.partition import information_loss, partition
 from services.population.partition.blocks import blocks
 from services.population.partition.matching import match
-from services.population.partition.swap import BLOCK, EFFORTS
+from services.population.partition.swap import BLOCK, EFFORTS, WHOLE
 from services.settings import ROOT
 
 CELEBA = ROOT.parent / "shared" / "data" / "anonfaces" / "celeba979_dlib.npz"
@@ -63,8 +64,79 @@ def test_people_who_cannot_be_told_apart_are_partitioned(points):
     assert np.bincount(partition(points, 4, "swap")).min() >= 4
 
 
+def groups(n: int, count: int, dims: int, apart: float) -> np.ndarray:
+    """People of groups that are far from each other, of sizes that no k divides."""
+    rng = np.random.default_rng(4)
+    whose = rng.choice(count, n, p=rng.dirichlet(np.full(count, 3.0)))
+    return apart * rng.normal(size=(count, dims))[whose] + rng.normal(size=(n, dims))
+
+
+SHAPES = {
+    "groups": lambda: groups(600, 15, 16, 4.0),
+    "groups on a plane": lambda: groups(400, 6, 2, 10.0),
+    "a square": lambda: np.random.default_rng(1).uniform(size=(500, 2)),
+    "a cube of ten dimensions": lambda: np.random.default_rng(2).uniform(size=(400, 10)),
+    "normal": lambda: np.random.default_rng(3).normal(size=(400, 64)),
+    "heavy tails": lambda: np.random.default_rng(5).standard_t(2, size=(400, 8)),
+    "duplicates": lambda: np.repeat(people(40), np.random.default_rng(6).integers(1, 25, 40), axis=0),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("k", [3, 7, 15, 30])
+def test_no_other_algorithm_loses_less_whatever_the_shape(shape, k):
+    points = SHAPES[shape]()
+    others = [information_loss(points, partition(points, k, name)) for name in ("hierarchical-once", "kmeans", "mdav")]
+    assert information_loss(points, partition(points, k)) <= min(others) + 1e-9
+
+
+def test_groups_of_a_few_thousand_people_are_not_cut_by_borders_of_blocks():
+    points = groups(2 * BLOCK, 250, 16, 4.0)
+    tree = information_loss(points, partition(points, 10, "hierarchical-once"))
+    assert information_loss(points, partition(points, 10, "swap", 0, "quick")) <= tree
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda points: points + 1e9,
+        lambda points: points * 1e60,
+        lambda points: points * 1e-20,
+        lambda points: np.vstack([points, np.full((1, points.shape[1]), 1e9)]),
+    ],
+    ids=["far from 0", "huge", "tiny", "outlier"],
+)
+def test_scale_origin_and_outliers_do_not_matter(change):
+    points = people(200)
+    wanted = information_loss(points, partition(points, 5))
+    labels = partition(change(points), 5)[: len(points)]
+    assert information_loss(points, np.unique(labels, return_inverse=True)[1]) == pytest.approx(wanted, rel=0.2)
+
+
+def test_pairs_of_equals_are_found():
+    points = np.concatenate([np.zeros((301, 3)), people(100, 3)])
+    sizes = np.bincount(partition(points, 2, "swap", 0, "thorough"))
+    assert (sizes.min(), sizes.max()) == (2, 3)
+
+
+@pytest.mark.parametrize(("n", "k"), [(1000, 120), (900, 299), (900, 450), (900, 451)])
+def test_crowds_may_be_a_large_part_of_all(n, k):
+    points = people(n)
+    labels = partition(points, k)
+    assert k <= np.bincount(labels).min() <= np.bincount(labels).max() <= 2 * k - 1
+    assert information_loss(points, labels) <= information_loss(points, partition(points, k, "mdav"))
+
+
+def test_crowds_whose_distances_do_not_fit_in_memory_are_leaves_of_the_tree(monkeypatch):
+    module = import_module("services.population.partition.swap")
+    for name in ("WHOLE", "BLOCK", "MOST"):
+        monkeypatch.setattr(module, name, 50)
+    sizes = np.bincount(partition(people(500), 60))
+    assert 60 <= sizes.min() <= sizes.max() <= 119
+
+
 def test_large_population_goes_through_blocks():
-    n = 2 * BLOCK + 101
+    n = WHOLE + 101
     rows = blocks(people(n), BLOCK, 5, np.random.default_rng(0))
     assert max(map(len, rows)) <= BLOCK
     np.testing.assert_array_equal(np.sort(np.concatenate(rows)), np.arange(n))

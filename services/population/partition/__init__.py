@@ -16,6 +16,7 @@ from services.population.partition.shuffle import shuffle
 from services.population.partition.swap import EFFORTS, swap
 
 CROWDS = 4096  # summed at a time
+LARGEST = 1e100  # a coordinate; the squares of larger ones are no numbers any more
 
 # (embeddings float [n, d], k, seed, effort) -> labels int64 [n], 0..crowds-1
 Algorithm = Callable[[np.ndarray, int, int, str], np.ndarray]
@@ -62,14 +63,16 @@ def partition(
         PartitionError: impossible k, embeddings that are not finite, an unknown algorithm or effort, an invalid answer.
     """
     embeddings = np.asarray(embeddings)
-    if embeddings.dtype.kind != "f":
-        embeddings = embeddings.astype(np.float64)
-    if embeddings.ndim != 2 or not np.isfinite(embeddings).all():
+    if embeddings.ndim != 2 or embeddings.shape[1] == 0 or embeddings.dtype.kind not in "fiub":
         raise PartitionError("embeddings must be an [n, d] array of finite numbers")
     if k < 2:
         raise PartitionError(f"k is {k}; a crowd of one hides nobody, k must be at least 2")
     if len(embeddings) < k:
         raise PartitionError(f"{len(embeddings)} identities cannot form a crowd of {k}; enrol more or lower k")
+    if embeddings.dtype.kind != "f":
+        embeddings = embeddings.astype(np.float64)
+    if not -LARGEST < float(embeddings.min()) <= float(embeddings.max()) < LARGEST:  # nor is anything so of NaN
+        raise PartitionError(f"embeddings must be an [n, d] array of finite numbers, none of them beyond {LARGEST:g}")
     if algorithm not in ALGORITHMS:
         raise PartitionError(f"no algorithm named {algorithm!r}; there are {', '.join(ALGORITHMS)}")
     if effort not in EFFORTS:

@@ -27,7 +27,7 @@ def merges(distances: np.ndarray, linkage: str) -> np.ndarray:
     return pairs[np.argsort(heights, kind="stable")]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def root(parents: np.ndarray, point: int) -> int:
     """The point that stands for the cluster of `point`; paths are halved on the way."""
     while parents[point] != point:
@@ -36,7 +36,7 @@ def root(parents: np.ndarray, point: int) -> int:
     return point
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _nearest(row: np.ndarray, preferred: int) -> int:
     """Where a row is smallest; among equals `preferred`, if that is not negative, so that chains come to an end."""
     least = row[0]
@@ -50,7 +50,7 @@ def _nearest(row: np.ndarray, preferred: int) -> int:
     return 0
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _refresh(distances: np.ndarray, cluster: int, seen: int, log: np.ndarray, count: int, latest: np.ndarray) -> None:
     """Brings a cluster's row up to date with the merges `seen` to `count` of the log.
 
@@ -63,7 +63,7 @@ def _refresh(distances: np.ndarray, cluster: int, seen: int, log: np.ndarray, co
             distances[cluster, kept] = distances[kept, cluster]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _join(distances: np.ndarray, sizes: np.ndarray, gone: int, kept: int, linkage: int) -> None:
     """Lance and Williams 1967: distances to the union of two clusters, written into the row of the second."""
     between, a, b = distances[gone, kept], sizes[gone], sizes[kept]
@@ -82,7 +82,7 @@ def _join(distances: np.ndarray, sizes: np.ndarray, gone: int, kept: int, linkag
     sizes[gone] = 0
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _chain(distances: np.ndarray, linkage: int) -> tuple[np.ndarray, np.ndarray]:
     """Merges as they are found, not by height: a chain of nearest neighbours ends in a pair that are each other's."""
     n = len(distances)

@@ -2,18 +2,31 @@
 
 For crowds of fixed size the within-crowd sum of squares changes, when x of A and y of B change places, by sums of
 distances to the members of A and B alone; no centre is needed. A crowd's sum of squares is the sum of its members'
-pairwise squared distances over its size.
+pairwise squared distances over its size. Where crowds are large, everyone's sums to every crowd stand in a table, else
+that is None, and what is compiled knows nothing of it.
 """
 
 import numpy as np
 from numba import njit
 
 MOVES = 0.3  # share of proposals that move a point instead of exchanging two, where sizes allow
+TABLE = 40  # k from which on a table is kept: to add up as many distances takes longer than to keep it
+
+
+def table_of(squared: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray | None:
+    """Sums of squared distances, float64 [crowds, n], where it pays to keep them."""
+    if k < TABLE:
+        return None
+    table = np.zeros((labels.max() + 1, len(labels)))
+    for point, crowd in enumerate(labels):
+        table[crowd] += squared[point]
+    return table
 
 
 @njit(cache=True, nogil=True)
-def _crowds(labels: np.ndarray, count: int, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Members of every crowd [count, most + 1], how many they are, and each point's place among them."""
+def _crowds(labels, most):  # type: ignore[no-untyped-def]
+    """Members of every crowd [crowds, most + 1], how many they are, and each point's place among them."""
+    count = labels.max() + 1
     members = np.full((count, most + 1), -1, np.int64)
     sizes = np.zeros(count, np.int64)
     places = np.zeros(len(labels), np.int64)
@@ -26,7 +39,7 @@ def _crowds(labels: np.ndarray, count: int, most: int) -> tuple[np.ndarray, np.n
 
 
 @njit(cache=True, nogil=True)
-def _move(point, target, labels, members, sizes, places):  # type: ignore[no-untyped-def]
+def _move(point, target, squared, labels, members, sizes, places, table):  # type: ignore[no-untyped-def]
     """Takes a point out of its crowd and puts it into another."""
     crowd = labels[point]
     last = members[crowd, sizes[crowd] - 1]
@@ -37,19 +50,30 @@ def _move(point, target, labels, members, sizes, places):  # type: ignore[no-unt
     places[point] = sizes[target]
     sizes[target] += 1
     labels[point] = target
+    if table is not None:
+        table[crowd] -= squared[point]
+        table[target] += squared[point]
 
 
 @njit(cache=True, nogil=True)
-def _exchange(x, y, labels, members, places):  # type: ignore[no-untyped-def]
+def _exchange(x, y, squared, labels, members, places, table):  # type: ignore[no-untyped-def]
     """Two points of different crowds change places."""
     a, b = labels[x], labels[y]
     members[a, places[x]], members[b, places[y]] = y, x
     places[x], places[y] = places[y], places[x]
     labels[x], labels[y] = b, a
+    if table is not None:
+        for i in range(len(labels)):
+            change = np.float64(squared[y, i]) - squared[x, i]
+            table[a, i] += change
+            table[b, i] -= change
 
 
 @njit(cache=True, nogil=True)
-def _sum_to(point, crowd, squared, members, sizes):  # type: ignore[no-untyped-def]
+def _sum_to(point, crowd, squared, members, sizes, table):  # type: ignore[no-untyped-def]
+    """Of squared distances from a point to the members of a crowd."""
+    if table is not None:
+        return table[crowd, point]
     total = 0.0
     for i in range(sizes[crowd]):
         total += squared[point, members[crowd, i]]
@@ -72,6 +96,7 @@ def anneal(
     squared: np.ndarray,
     near: np.ndarray,
     labels: np.ndarray,
+    table: np.ndarray | None,
     k: int,
     most: int,
     proposals: int,
@@ -85,10 +110,10 @@ def anneal(
         squared: float32 [n, n], squared distances.
         near: int64 [n, q], for each point some that are near to it.
         labels: int64 [n], changed in place; every crowd keeps k to `most` members.
+        table: of these labels, changed in place; see `table_of`.
         hot, cold: first and last temperature, in the units of `squared`.
     """
-    count = labels.max() + 1
-    members, sizes, places = _crowds(labels, count, most)
+    members, sizes, places = _crowds(labels, most)
     pairs = _pair_sums(squared, members, sizes)
     cooling = np.log(cold / hot)
     heat = hot
@@ -100,35 +125,78 @@ def anneal(
         if a == b:
             continue
         na, nb = sizes[a], sizes[b]
-        to_a, to_b = _sum_to(x, a, squared, members, sizes), _sum_to(x, b, squared, members, sizes)
+        to_a, to_b = _sum_to(x, a, squared, members, sizes, table), _sum_to(x, b, squared, members, sizes, table)
         if na > k and nb < most and rng.random() < MOVES:
             change = (pairs[a] - to_a) / (na - 1) - pairs[a] / na + (pairs[b] + to_b) / (nb + 1) - pairs[b] / nb
             if change <= 0 or rng.random() < np.exp(-change / heat):
                 pairs[a] -= to_a
                 pairs[b] += to_b
-                _move(x, b, labels, members, sizes, places)
+                _move(x, b, squared, labels, members, sizes, places, table)
             continue
         y = members[b, int(rng.random() * nb)]
-        da = _sum_to(y, a, squared, members, sizes) - squared[x, y] - to_a
-        db = to_b - squared[x, y] - _sum_to(y, b, squared, members, sizes)
+        da = _sum_to(y, a, squared, members, sizes, table) - squared[x, y] - to_a
+        db = to_b - squared[x, y] - _sum_to(y, b, squared, members, sizes, table)
         change = da / na + db / nb
         if change <= 0 or rng.random() < np.exp(-change / heat):
             pairs[a] += da
             pairs[b] += db
-            _exchange(x, y, labels, members, places)
+            _exchange(x, y, squared, labels, members, places, table)
 
 
 @njit(cache=True, nogil=True)
-def improve(squared: np.ndarray, near: np.ndarray, labels: np.ndarray, k: int, most: int, sweeps: int) -> None:
+def exchanges(
+    squared: np.ndarray,
+    near: np.ndarray,
+    labels: np.ndarray,
+    table: np.ndarray | None,
+    most: int,
+    count: int,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """What exchanges that `anneal` may propose would add to the loss: float64 [count], of those that add anything.
+
+    Fewer if it takes long to find them. Args: as of `anneal`.
+    """
+    members, sizes, _ = _crowds(labels, most)
+    added = np.empty(count)
+    found = 0
+    for _ in range(20 * count):
+        x = int(rng.random() * len(labels))
+        a, b = labels[x], labels[near[x, int(rng.random() * near.shape[1])]]
+        if a == b:
+            continue
+        y = members[b, int(rng.random() * sizes[b])]
+        da = _sum_to(y, a, squared, members, sizes, table) - _sum_to(x, a, squared, members, sizes, table)
+        db = _sum_to(x, b, squared, members, sizes, table) - _sum_to(y, b, squared, members, sizes, table)
+        change = (da - squared[x, y]) / sizes[a] + (db - squared[x, y]) / sizes[b]
+        if change > 0:
+            added[found] = change
+            found += 1
+            if found == count:
+                break
+    return added[:found]
+
+
+@njit(cache=True, nogil=True)
+def improve(
+    squared: np.ndarray,
+    near: np.ndarray,
+    labels: np.ndarray,
+    table: np.ndarray | None,
+    k: int,
+    most: int,
+    sweeps: int,
+    least: float,
+) -> None:
     """For each point the best move or exchange with the crowds of near points, until none makes the loss smaller.
 
     Args: as of `anneal`.
+        least: what counts as a gain, in the units of `squared`.
     """
-    count = labels.max() + 1
-    members, sizes, places = _crowds(labels, count, most)
+    members, sizes, places = _crowds(labels, most)
     pairs = _pair_sums(squared, members, sizes)
     look = np.ones(len(labels), np.bool_)  # points whose crowd, or whose neighbours' crowds, have changed
-    seen = np.full(count, -1, np.int64)
+    seen = np.full(len(sizes), -1, np.int64)
     for sweep in range(sweeps):
         changed = False
         for x in range(len(labels)):
@@ -136,15 +204,15 @@ def improve(squared: np.ndarray, near: np.ndarray, labels: np.ndarray, k: int, m
                 continue
             a = labels[x]
             na = sizes[a]
-            to_a = _sum_to(x, a, squared, members, sizes)
-            best, best_crowd, best_point = -1e-7, -1, -1
+            to_a = _sum_to(x, a, squared, members, sizes, table)
+            best, best_crowd, best_point = -least, -1, -1
             for i in range(near.shape[1]):
                 b = labels[near[x, i]]
                 if b == a or seen[b] == sweep * len(labels) + x:
                     continue
                 seen[b] = sweep * len(labels) + x
                 nb = sizes[b]
-                to_b = _sum_to(x, b, squared, members, sizes)
+                to_b = _sum_to(x, b, squared, members, sizes, table)
                 if na > k and nb < most:
                     change = (pairs[a] - to_a) / (na - 1) - pairs[a] / na
                     change += (pairs[b] + to_b) / (nb + 1) - pairs[b] / nb
@@ -152,8 +220,8 @@ def improve(squared: np.ndarray, near: np.ndarray, labels: np.ndarray, k: int, m
                         best, best_crowd, best_point = change, b, -1
                 for j in range(nb):
                     y = members[b, j]
-                    da = _sum_to(y, a, squared, members, sizes) - squared[x, y] - to_a
-                    db = to_b - squared[x, y] - _sum_to(y, b, squared, members, sizes)
+                    da = _sum_to(y, a, squared, members, sizes, table) - squared[x, y] - to_a
+                    db = to_b - squared[x, y] - _sum_to(y, b, squared, members, sizes, table)
                     change = da / na + db / nb
                     if change < best:
                         best, best_crowd, best_point = change, b, y
@@ -162,16 +230,16 @@ def improve(squared: np.ndarray, near: np.ndarray, labels: np.ndarray, k: int, m
                 continue
             changed = True
             b = best_crowd
-            to_b = _sum_to(x, b, squared, members, sizes)
+            to_b = _sum_to(x, b, squared, members, sizes, table)
             if best_point < 0:
                 pairs[a] -= to_a
                 pairs[b] += to_b
-                _move(x, b, labels, members, sizes, places)
+                _move(x, b, squared, labels, members, sizes, places, table)
             else:
                 y = best_point
-                pairs[a] += _sum_to(y, a, squared, members, sizes) - squared[x, y] - to_a
-                pairs[b] += to_b - squared[x, y] - _sum_to(y, b, squared, members, sizes)
-                _exchange(x, y, labels, members, places)
+                pairs[a] += _sum_to(y, a, squared, members, sizes, table) - squared[x, y] - to_a
+                pairs[b] += to_b - squared[x, y] - _sum_to(y, b, squared, members, sizes, table)
+                _exchange(x, y, squared, labels, members, places, table)
             for crowd in (a, b):
                 for i in range(sizes[crowd]):
                     look[members[crowd, i]] = True
@@ -180,68 +248,52 @@ def improve(squared: np.ndarray, near: np.ndarray, labels: np.ndarray, k: int, m
 
 
 @njit(cache=True, nogil=True)
-def _farthest(distances, left):  # type: ignore[no-untyped-def]
-    """Who of those left is farthest."""
-    best = -1
-    for i in range(len(left)):
-        if left[i] and (best < 0 or distances[i] > distances[best]):
-            best = i
-    return best
+def _cheapest(x, squared, labels, members, sizes, pairs, table, most):  # type: ignore[no-untyped-def]
+    """The crowd with room where a point costs least, what that is, and the sum of distances to it; -1: none."""
+    best, cost, to_best = -1, np.inf, 0.0
+    for b in range(len(sizes)):
+        if b != labels[x] and 0 < sizes[b] < most:
+            to_b = _sum_to(x, b, squared, members, sizes, table)
+            change = (pairs[b] + to_b) / (sizes[b] + 1) - pairs[b] / sizes[b]
+            if change < cost:
+                best, cost, to_best = b, change, to_b
+    return best, cost, to_best
 
 
 @njit(cache=True, nogil=True)
-def _take(distances, left, count, crowd, labels, points, total):  # type: ignore[no-untyped-def]
-    """The nearest `count` of those left become a crowd."""
-    remaining = np.flatnonzero(left)
-    nearest = remaining[np.argsort(distances[remaining])[:count]]
-    for point in nearest:
-        labels[point] = crowd
-        left[point] = False
-        total -= points[point]
+def dissolve(squared: np.ndarray, labels: np.ndarray, table: np.ndarray | None, most: int, least: float) -> int:
+    """Ends crowds whose members lose less in others, as those that lie across two groups of people do.
 
-
-@njit(cache=True, nogil=True)
-def peel(points: np.ndarray, squared: np.ndarray, k: int) -> np.ndarray:
-    """MDAV (mdav.py) on distances that are known: crowds of k around the two points farthest apart, again and again.
-
-    Args:
-        points: float32 [n, d], n >= 2k, their mean near 0.
-        squared: float32 [n, n], squared distances.
+    Args: as of `improve`; labels are changed in place, and those of ended crowds are left out.
 
     Returns:
-        labels int64 [n]; crowds hold k..2k-1 members.
+        How many crowds were ended.
     """
-    n = len(points)
-    labels = np.full(n, -1, np.int64)
-    left = np.ones(n, np.bool_)
-    total = np.zeros(points.shape[1])
-    for i in range(n):
-        total += points[i]
-    norms = np.zeros(n)
-    for i in range(n):
-        for t in range(points.shape[1]):
-            norms[i] += points[i, t] ** 2
-    count, crowd = n, 0
-    while count >= 2 * k:
-        to_mean = np.empty(n)
-        mean = total / count
-        for i in range(n):
-            along = 0.0
-            for t in range(points.shape[1]):
-                along += points[i, t] * mean[t]
-            to_mean[i] = norms[i] - 2 * along
-        far = _farthest(to_mean, left)
-        farthest = _farthest(squared[far], left)
-        _take(squared[far], left, k, crowd, labels, points, total)
-        crowd += 1
-        count -= k
-        if count >= 2 * k:
-            if not left[farthest]:
-                farthest = _farthest(squared[far], left)
-            _take(squared[farthest], left, k, crowd, labels, points, total)
-            crowd += 1
-            count -= k
-    for i in range(n):
-        if left[i]:
-            labels[i] = crowd
-    return labels
+    members, sizes, places = _crowds(labels, most)
+    pairs = _pair_sums(squared, members, sizes)
+    ended = 0
+    for a in range(len(sizes)):
+        people, before = members[a, : sizes[a]].copy(), pairs.copy()
+        left = pairs[a] / sizes[a] - least  # of what the crowd may cost elsewhere
+        for x in people:
+            b, cost, to_b = _cheapest(x, squared, labels, members, sizes, pairs, table, most)
+            left -= cost
+            if left <= 0:
+                break
+            pairs[b] += to_b
+            _move(x, b, squared, labels, members, sizes, places, table)
+        if left > 0:
+            ended += 1
+            continue
+        for x in people:
+            if labels[x] != a:
+                _move(x, a, squared, labels, members, sizes, places, table)
+        pairs[:] = before
+    return ended
+
+
+@njit(cache=True, nogil=True)
+def spreads(squared: np.ndarray, labels: np.ndarray, most: int) -> np.ndarray:
+    """For each crowd the mean squared distance of its members to their mean: float64 [crowds]."""
+    members, sizes, _ = _crowds(labels, most)
+    return _pair_sums(squared, members, sizes) / sizes**2

@@ -3,13 +3,13 @@
 import numpy as np
 import rustworkx
 
-from services.errors import PartitionError
-
 SCALE = 1e9  # weights are whole numbers
 
 
 def match(squared: np.ndarray, near: np.ndarray) -> np.ndarray:
     """The best pairs among near points; who is left over joins the pair it costs least.
+
+    Where many are left over, as among equals, who all have the same neighbours, they are matched by themselves.
 
     Args:
         squared: float32 [n, n], squared distances, n >= 2.
@@ -17,9 +17,6 @@ def match(squared: np.ndarray, near: np.ndarray) -> np.ndarray:
 
     Returns:
         labels int64 [n], crowds of two and three.
-
-    Raises:
-        PartitionError: so few points are near each other that more are left over than there are pairs.
     """
     n = len(squared)
     graph = rustworkx.PyGraph()
@@ -32,6 +29,11 @@ def match(squared: np.ndarray, near: np.ndarray) -> np.ndarray:
     labels = np.full(n, -1, np.int64)
     for crowd, (a, b) in enumerate(sorted(tuple(sorted(pair)) for pair in pairs)):
         labels[[a, b]] = crowd
+    rest = np.flatnonzero(labels < 0)
+    if len(rest) > len(pairs):
+        theirs = squared[np.ix_(rest, rest)]
+        count = min(near.shape[1], len(rest)) - 1
+        labels[rest] = len(pairs) + match(theirs, np.argpartition(theirs, count, axis=1)[:, : count + 1])
     _join_the_rest(squared, labels)
     return labels
 
@@ -40,8 +42,6 @@ def _join_the_rest(squared: np.ndarray, labels: np.ndarray) -> None:
     """Each point without a pair joins one that nobody else joined."""
     rest = np.flatnonzero(labels < 0)
     pairs = labels.max() + 1
-    if len(rest) > pairs:
-        raise PartitionError(f"only {pairs} pairs were found for {len(labels)} people")
     paired = np.flatnonzero(labels >= 0)
     for point in rest:
         cost = np.zeros(pairs)

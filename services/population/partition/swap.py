@@ -1,8 +1,8 @@
 """swap, the default: MDAV as a start, then exchanges and moves between crowds, with annealing as effort allows.
 
-Crowds of two are best found as a matching, which `thorough` does. Large populations are cut into blocks by a balanced
-tree of two-means splits, each block partitioned by itself; then blocks of neighbouring crowds, with other borders, are
-improved again. Every block has random numbers of its own, so that it does not matter where and when it is worked on.
+Large populations are cut into blocks by a balanced tree of two-means splits, each block partitioned by itself; then
+blocks of neighbouring crowds, with other borders, are improved again. Every block has random numbers of its own, so
+that it does not matter where and when it is worked on.
 """
 
 from functools import partial
@@ -10,14 +10,13 @@ from functools import partial
 import numpy as np
 
 from services.population.engine import Engine, LocalEngine
-from services.population.partition.blocks import Cut, blocks, regroup
-from services.population.partition.exchange import anneal, improve, peel
-from services.population.partition.matching import match
+from services.population.partition.block import partition_block
+from services.population.partition.blocks import SAMPLE, Cut, blocks, regroup
 
 BLOCK = 2000  # points a block; within it all pairs of distances are held
-NEAR = 40  # neighbours of a point whose crowds it may join
-SWEEPS = 30
-HOT, COLD = 0.15, 0.005  # temperatures, in mean squared distances over k (k = 2: 0.1, 0.002)
+WHOLE = 6000  # points up to which all are one block: borders of blocks go across groups of people
+MOST = 12_000  # points a block where k asks for larger ones: 0.6 GB of distances
+STEP = 65_536  # points copied at a time
 AGAIN = 0.4  # of the first temperature: how hot the second pass begins
 # How many exchanges annealing proposes: for each point, and at most in all. Ten million take about a second.
 EFFORTS = {"quick": (0, 0), "default": (6000, 300_000_000), "thorough": (400_000, 3_000_000_000)}
@@ -39,11 +38,14 @@ def swap(
         labels int64 [n].
     """
     engine = engine or LocalEngine()
-    points = embeddings.astype(np.float32)  # enough once the mean is gone
-    points -= embeddings.mean(axis=0, dtype=np.float64).astype(np.float32)
+    points = _scaled(embeddings)
     each, most = EFFORTS[effort]
     proposals = min(each, most / len(points))
-    size = max(BLOCK, 4 * k)
+    if len(points) <= WHOLE:  # as long as a block of the usual size takes
+        proposals = min(proposals, each * BLOCK / len(points))
+    size = max(WHOLE if len(points) <= WHOLE else BLOCK, min(4 * k, MOST))
+    if size < 2 * k:  # distances would not fit in memory: the tree's leaves are the crowds
+        return _numbered(blocks(points, 2 * k - 1, k, np.random.default_rng(seed)))
     parts = blocks(points, size, k, np.random.default_rng(seed))
     share = 1.0 if len(parts) == 1 else 0.5  # of the proposals; the second pass has the rest
     work = partial(
@@ -59,6 +61,23 @@ def swap(
         partition_block, k=k, seed=seed + 1, proposals=share * proposals, exact_pairs=effort == "thorough", heat=AGAIN
     )
     return _gather(engine, work, Cut(points, parts, labels), parts)
+
+
+def _scaled(embeddings: np.ndarray) -> np.ndarray:
+    """float32 [n, d] within -1..1, around the median: enough for distances, and outliers take no digits from them."""
+    middle = np.median(embeddings[:: -(-len(embeddings) // SAMPLE)].astype(np.float64), axis=0)
+    largest = float(max(abs(embeddings.max(axis=0) - middle).max(), abs(embeddings.min(axis=0) - middle).max())) or 1.0
+    points = np.empty(embeddings.shape, np.float32)
+    for start in range(0, len(points), STEP):
+        points[start : start + STEP] = (embeddings[start : start + STEP] - middle) / largest
+    return points
+
+
+def _numbered(parts: list[np.ndarray]) -> np.ndarray:
+    labels = np.empty(sum(map(len, parts)), np.int64)
+    for crowd, rows in enumerate(parts):
+        labels[rows] = crowd
+    return labels
 
 
 def _gather(engine: Engine, work: partial[np.ndarray], cut: Cut, parts: list[np.ndarray]) -> np.ndarray:
@@ -78,42 +97,3 @@ def _crowds(points: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndar
     for crowd in range(len(centres)):
         centres[crowd] = points[order[starts[crowd] : starts[crowd + 1]]].mean(axis=0)
     return centres, order, starts
-
-
-def partition_block(
-    part: tuple[int, np.ndarray, np.ndarray | None],
-    k: int,
-    seed: int,
-    proposals: float,
-    exact_pairs: bool,
-    heat: float,
-) -> np.ndarray:
-    """The labels of one block.
-
-    Args:
-        part: number of the block, its points float32 [b, d], and the labels to begin with; None: none yet.
-        proposals: for each point.
-        exact_pairs: find crowds of two by matching.
-        heat: of the temperature annealing begins at; 0..1.
-    """
-    number, points, labels = part
-    if len(points) < 2 * k:
-        return np.zeros(len(points), np.int64)
-    centred = points - points.mean(axis=0)
-    norms = (centred**2).sum(axis=1)
-    squared = np.maximum(norms[:, None] + norms - 2 * centred @ centred.T, 0).astype(np.float32)
-    np.fill_diagonal(squared, 0)
-    count = min(NEAR, len(points) - 1)
-    near = np.argpartition(squared, count, axis=1)[:, : count + 1].astype(np.int64)
-    if k == 2 and exact_pairs:
-        labels = match(squared, near)
-    else:
-        labels = peel(centred, squared, k) if labels is None else labels.astype(np.int64)
-        unit = float(squared.mean()) / k
-        hot, cold = (0.1, 0.002) if k == 2 else (HOT, COLD)
-        if proposals and unit > 0:
-            rng = np.random.default_rng([seed, number])
-            steps = round(proposals * len(points))
-            anneal(squared, near, labels, k, 2 * k - 1, steps, heat * hot * unit, cold * unit, rng)
-    improve(squared, near, labels, k, 2 * k - 1, SWEEPS)
-    return labels
