@@ -49,6 +49,11 @@ def test_identities_come_from_the_first_array_that_says_them(npz):
     assert [told.photo for told in all_.told] == photos.tolist()
 
 
+def test_names_of_bytes_are_those_of_text(npz):
+    names = ["Zoë", "a", "b", "b"]
+    assert identities(read_rows(npz(identity=np.char.encode(names, "utf-8")), None, None)) == names
+
+
 @pytest.mark.parametrize("fixed", [True, False])
 def test_parquet_columns_are_read(tmp_path, fixed):
     kind = pa.list_(pa.float64(), 3) if fixed else pa.list_(pa.float32())
@@ -103,6 +108,8 @@ def test_embeddings_that_are_none_are_refused(npz, values, message):
         ({"identity": np.array(["a", "b", "c"])}, r"holds \[3\] values for 4"),
         ({"identity": np.array(["a", "b", "c", " "])}, "row 4 is empty"),
         ({"names": np.array(["a", "b", "c", "a"])}, "two rows called 'a'"),
+        ({"identity": np.array(["a", "a", "b", "b"], object)}, "`identity` of .* cannot be read .* save it as text"),
+        ({"identity": np.array([b"\xff", b"a", b"b", b"b"])}, "`identity` of .* cannot be read"),
     ],
 )
 def test_names_that_do_not_fit_are_refused(npz, named, message):

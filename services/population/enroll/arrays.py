@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
@@ -105,11 +104,22 @@ def _read_named(path: Path) -> tuple[np.ndarray, dict[str, list[str]]]:
         raise EnrolmentError(str(refused)) from refused
     except BadZipFile as damaged:  # numpy takes what begins like an archive for one, whatever it is called
         raise EnrolmentError(f"{path} is no .npy file: {damaged}") from damaged
-    said = {}
-    for name in NAMING if path.suffix != ".npy" else ():
-        with suppress(ValueError):  # the embeddings were read: it is not there, or holds objects
-            said[name] = _texts(read_arrays(path, name)[name], len(values), f"{name} of {path}")
-    return values, said
+    if path.suffix == ".npy":
+        return values, {}
+    with np.load(path, allow_pickle=False) as archive:
+        there = [name for name in NAMING if name in archive.files]
+    return values, {name: _texts(_said(path, name), len(values), f"{name} of {path}") for name in there}
+
+
+def _said(path: Path, name: str) -> np.ndarray:
+    """An array of names. One of objects would have to be unpickled; passed over, each photo would be a person."""
+    try:
+        said = read_arrays(path, name)[name]
+        return np.char.decode(said, "utf-8") if said.dtype.kind == "S" else said
+    except ValueError as refused:
+        raise EnrolmentError(
+            f"`{name}` of {path} cannot be read ({refused}); save it as text: np.savez(..., {name}=list_of_names)"
+        ) from refused
 
 
 def _read_parquet(path: Path) -> tuple[np.ndarray, dict[str, list[str]]]:
