@@ -3,8 +3,13 @@
 The network answers at a quarter of the input's size: how likely a face is centred there, its height and width (log, in
 cells), the centre's offset within the cell (y, x), and five landmarks (y, x; in units of the box). The graph keeps the
 256 best local maxima, so that a few kilobytes leave the server instead of 4 MB; overlapping boxes are for the caller.
+
+The first look at a photo takes the form of any size, `NAME-any`, so that nothing is spent on black beside a photo that
+is not square. Of the square ones a request uses the smallest; the files of all of them stand for the weights in the
+indexes and populations made with them, so they are converted as they always were.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +18,14 @@ import onnxruntime
 from onnx import helper
 
 from conversion.converted import Converted
-from conversion.graph import FLOAT, UINT8, Graph
+from conversion.graph import FLOAT, HEIGHT, UINT8, WIDTH, Graph
 from conversion.parity import Parity, run_onnx, smooth_images
 from conversion.registry import Options
 from services.errors import ConversionError
 
 SIZES = (192, 512, 1024)
+ANY = "any"
+SHAPES = ((64, 64), (448, 640), (704, 1024))  # height, width: on which the form of any size is compared
 CANDIDATES = 256
 STRIDE = 4
 HEAT, SCALE, OFFSET, LANDMARKS = "537", "538", "539", "540"  # the file's names
@@ -40,8 +47,11 @@ def _body(weights: Path) -> onnx.GraphProto:
     return graph
 
 
-def build(weights: Path, size: int) -> onnx.ModelProto:
+def build(weights: Path, size: int | None) -> onnx.ModelProto:
     """`image uint8 [N, size, size, 3]` RGB -> 256 candidates, best first.
+
+    Args:
+        size: side of the input; None: height and width are free, multiples of 64.
 
     Outputs: `boxes float32 [N, 256, 4]` (x0, y0, x1, y1 in pixels of the input, may reach beyond it), `scores float32
     [N, 256]` in [0, 1] (0 where there is no local maximum), `landmarks float32 [N, 256, 5, 2]` (x, y in pixels: left
@@ -53,12 +63,12 @@ def build(weights: Path, size: int) -> onnx.ModelProto:
     graph.nodes.append(helper.make_node("Identity", [planes], [body.input[0].name], name="network_input"))
     graph.nodes.extend(body.node)
     graph.constants.extend(t for t in body.initializer if TRAINING_ONLY not in t.name)
-    boxes, scores, landmarks = _decode(graph, size // STRIDE)
+    boxes, scores, landmarks = _decode(graph, size and size // STRIDE)
     for value, name in ((boxes, "boxes"), (scores, "scores"), (landmarks, "landmarks")):
         graph.name(value, name)
     return graph.model(
-        f"centerface-{size}",
-        [("image", UINT8, [size, size, 3])],
+        f"centerface-{size or ANY}",
+        [("image", UINT8, [size or HEIGHT, size or WIDTH, 3])],
         [
             ("boxes", FLOAT, [CANDIDATES, 4]),
             ("scores", FLOAT, [CANDIDATES]),
@@ -67,16 +77,22 @@ def build(weights: Path, size: int) -> onnx.ModelProto:
     )
 
 
-def _decode(g: Graph, cells: int) -> tuple[str, str, str]:
+def _decode(g: Graph, cells: int | None) -> tuple[str, str, str]:
+    """Heat maps of `cells` a side, or of any shape, to boxes, scores and landmarks."""
+    flat = cells * cells if cells else -1
+
+    def columns() -> str:
+        return g.const(cells, np.int64) if cells else g.op("Gather", g.op("Shape", HEAT), g.ints(3))
+
     peak = g.op("Equal", HEAT, g.op("MaxPool", HEAT, kernel_shape=[3, 3], pads=[1] * 4))
-    heat = g.op("Reshape", g.op("Where", peak, HEAT, g.const(0.0)), g.ints(0, cells * cells))
+    heat = g.op("Reshape", g.op("Where", peak, HEAT, g.const(0.0)), g.ints(0, flat))
     scores, where = g.ops("TopK", heat, g.ints(CANDIDATES), outputs=2, axis=1)
-    maps = g.op("Reshape", g.op("Concat", SCALE, OFFSET, LANDMARKS, axis=1), g.ints(0, 14, cells * cells))
+    maps = g.op("Reshape", g.op("Concat", SCALE, OFFSET, LANDMARKS, axis=1), g.ints(0, 14, flat))
     maps = g.op("Transpose", maps, perm=[0, 2, 1])
     picked = g.op("GatherND", maps, g.op("Unsqueeze", where, g.ints(2)), batch_dims=1)
     scale, offset, points = g.ops("Split", picked, g.ints(2, 2, 10), outputs=3, axis=2)
-    row = g.op("Div", where, g.const(cells, np.int64))
-    column = g.op("Sub", where, g.op("Mul", row, g.const(cells, np.int64)))
+    row = g.op("Div", where, columns())
+    column = g.op("Sub", where, g.op("Mul", row, columns()))
     cell = g.op("Concat", *(g.op("Unsqueeze", v, g.ints(2)) for v in (row, column)), axis=2)
     # everything below is (y, x) until the last step
     extent = g.op("Mul", g.op("Exp", scale), g.const(float(STRIDE)))
@@ -117,12 +133,11 @@ def _reference(weights: Path, image: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return np.array([s for s, _ in found[:CANDIDATES]]), np.array([v for _, v in found[:CANDIDATES]])
 
 
-def check(model: onnx.ModelProto, weights: Path, size: int, image: np.ndarray | None = None) -> Parity:
-    """Against the unchanged network on `image uint8 [size, size, 3]`, by default a picture of noise.
+def check(model: onnx.ModelProto, weights: Path, image: np.ndarray) -> Parity:
+    """Against the unchanged network on `image uint8 [H, W, 3]`.
 
     Candidates are paired by their box, since the order of equal scores is free.
     """
-    image = smooth_images(1, size, seed=4)[0] if image is None else image
     expected_scores, expected = _reference(weights, image)
     boxes, scores, landmarks = (v[0] for v in run_onnx(model, image=image[None]))
     answers = np.concatenate([boxes, landmarks.reshape(-1, 10)], axis=1)[: len(expected)]
@@ -130,7 +145,12 @@ def check(model: onnx.ModelProto, weights: Path, size: int, image: np.ndarray | 
     settled = scores[: len(expected)] > expected_scores[-1] + 1e-6  # ties at the cut may be cut differently
     # np.max, not max: a NaN must come through
     off = float(
-        np.max([np.abs(scores[: len(expected)] - expected_scores).max(), distance[settled].max(initial=0) / size])
+        np.max(
+            [
+                np.abs(scores[: len(expected)] - expected_scores).max(),
+                distance[settled].max(initial=0) / max(image.shape),
+            ]
+        )
     )
     return Parity(
         reference=f"the source ONNX file, onnxruntime {onnxruntime.__version__}, decoded cell by cell",
@@ -142,9 +162,13 @@ def check(model: onnx.ModelProto, weights: Path, size: int, image: np.ndarray | 
 
 
 def convert(path: Path, name: str, options: Options) -> list[Converted]:
-    """The exported network -> `NAME-192`, `NAME-512` and `NAME-1024`, the sizes of one detector."""
+    """The exported network -> `NAME-192`, `NAME-512` and `NAME-1024`, and `NAME-any` for photos of every shape."""
     models = []
     for size in SIZES:
         model = build(path, size)
-        models.append(Converted(f"{name}-{size}", model, check(model, path, size)))
-    return models
+        models.append(Converted(f"{name}-{size}", model, check(model, path, smooth_images(1, size, seed=4)[0])))
+    free = build(path, None)
+    noise = smooth_images(1, max(max(shape) for shape in SHAPES), seed=4)[0]
+    checks = [check(free, path, noise[:height, :width]) for height, width in SHAPES]
+    worst = max(checks, key=lambda parity: parity.value)
+    return [*models, Converted(f"{name}-{ANY}", free, replace(worst, samples=sum(c.samples for c in checks)))]

@@ -27,7 +27,16 @@ import onnx
 from google.protobuf import text_format
 
 from conversion import CONVERTER_VERSION
-from conversion.triton_config import CONFIG, GpuPrecision, parse, plan_config_of, precision_of, profile, written
+from conversion.triton_config import (
+    CONFIG,
+    FREE_PX,
+    GpuPrecision,
+    parse,
+    plan_config_of,
+    precision_of,
+    profile,
+    written,
+)
 from services.errors import ConfigurationError, ConversionError
 from services.files import replacing_directory, sha256_of, write_durably
 from services.provenance import PROVENANCE, VERSION_FOLDER, check_model
@@ -207,7 +216,8 @@ def build_engine(
     tool = find_tool()
     model = onnx.load(repository / name / VERSION_FOLDER / "model.onnx")
     chosen = _precision(name, model, precision, tool)
-    fewest, usual, most = (profile(parse(config), rows) for rows in batches)
+    fewest = profile(parse(config), batches[0], FREE_PX[0])
+    usual, most = (profile(parse(config), rows) for rows in batches[1:])
     with tempfile.TemporaryDirectory() as scratch, replacing_directory(target) as folder:
         work, plan = Path(scratch), folder / VERSION_FOLDER / PLAN
         plan.parent.mkdir()

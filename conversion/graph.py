@@ -10,6 +10,8 @@ from onnx import TensorProto, helper, numpy_helper
 OPSET = 18
 IR_VERSION = 8  # what Triton 2.51's onnxruntime reads
 
+HEIGHT, WIDTH = "height", "width"  # sides of a picture that are free
+
 FLOAT, FLOAT16, UINT8, INT64 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.UINT8, TensorProto.INT64
 
 
@@ -48,14 +50,15 @@ class Graph:
     def model(
         self,
         name: str,
-        inputs: Sequence[tuple[str, int, Sequence[int]]],
+        inputs: Sequence[tuple[str, int, Sequence[int | str]]],
         outputs: Sequence[tuple[str, int, Sequence[int]]],
     ) -> onnx.ModelProto:
         """Closes the graph.
 
         Args:
             name: name of the graph.
-            inputs, outputs: (tensor name, element type, shape without the batch axis), the batch axis being free.
+            inputs, outputs: (tensor name, element type, shape without the batch axis), the batch axis being free;
+                a free side of a picture by its name.
 
         Raises:
             onnx.checker.ValidationError: the graph is not valid ONNX.

@@ -24,6 +24,7 @@ Written for TensorRT 10. From 11 on precision comes from the graph alone (its mi
 import hashlib
 import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -32,12 +33,14 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as triton
 
 from conversion import CONVERTER_VERSION
+from conversion.graph import HEIGHT, WIDTH
 from services.errors import ConfigurationError, ConversionError
 from services.files import fsync_directory, write_durably
 
 TYPES = {onnx.TensorProto.FLOAT: "TYPE_FP32", onnx.TensorProto.UINT8: "TYPE_UINT8"}
 PICTURE_VALUES = 500_000  # values a row of a tensor from which on it is a picture: a batch gains nothing on a CPU
 MAX_BATCH, MAX_BATCH_GPU = 8, 32
+FREE_PX = (64, 1024)  # shortest and longest side of a picture whose sides are free; -1 in a configuration
 CONFIG, GPU_CONFIG = "config.pbtxt", "configs/gpu.pbtxt"
 
 DELAY_GPU_US = 2000  # for which a request waits for others; a CPU gains nothing by that
@@ -64,7 +67,8 @@ def config_of(name: str, model: onnx.ModelProto) -> str:
 
     Args:
         name: of the model's folder.
-        model: a graph whose inputs and outputs have a free first axis and fixed others, float32 or uint8.
+        model: a graph whose inputs and outputs have a free first axis and fixed others, float32 or uint8; sides of an
+            input may be free too, if they are called as `conversion.graph` calls those of pictures.
 
     Raises:
         ConversionError: an input or output of another type or shape.
@@ -76,7 +80,7 @@ def config_of(name: str, model: onnx.ModelProto) -> str:
         config.input.add(name=value.name, data_type=kind, dims=dims)
         warm = sample.inputs[value.name]
         warm.data_type, warm.zero_data = kind, True
-        warm.dims.extend(dims)
+        warm.dims.extend(_sides(dims, FREE_PX[1]))
     for value in model.graph.output:
         kind, dims = _tensor(value)
         config.output.add(name=value.name, data_type=kind, dims=dims)
@@ -98,7 +102,7 @@ def config_of(name: str, model: onnx.ModelProto) -> str:
 
 def _tensor(value: onnx.ValueInfoProto) -> tuple[int, list[int]]:
     tensor = value.type.tensor_type
-    dims = [dim.dim_value for dim in tensor.shape.dim][1:]
+    dims = [-1 if dim.dim_param in (HEIGHT, WIDTH) else dim.dim_value for dim in tensor.shape.dim][1:]
     if tensor.elem_type not in TYPES or not dims or not all(dims):
         kind = onnx.TensorProto.DataType.Name(tensor.elem_type)
         raise ConversionError(
@@ -109,7 +113,12 @@ def _tensor(value: onnx.ValueInfoProto) -> tuple[int, list[int]]:
 
 def _largest(tensors: list[triton.ModelInput | triton.ModelOutput]) -> int:
     """Values of one row of the largest tensor."""
-    return max(math.prod(tensor.dims) for tensor in tensors)
+    return max(math.prod(_sides(tensor.dims, FREE_PX[1])) for tensor in tensors)
+
+
+def _sides(dims: Iterable[int], free: int) -> list[int]:
+    """Sides with a length for those that are free."""
+    return [free if side < 0 else side for side in dims]
 
 
 def _text(config: triton.ModelConfig) -> str:
@@ -161,9 +170,9 @@ def _largest_sum(model: onnx.ModelProto) -> float:
     return max(map(terms, sums))
 
 
-def profile(config: triton.ModelConfig, rows: int) -> dict[str, list[int]]:
-    """The full shape of each input for that many rows."""
-    return {tensor.name: [rows, *tensor.dims] for tensor in config.input}
+def profile(config: triton.ModelConfig, rows: int, free: int = FREE_PX[1]) -> dict[str, list[int]]:
+    """The full shape of each input for that many rows, and a length for the sides that are free."""
+    return {tensor.name: [rows, *_sides(tensor.dims, free)] for tensor in config.input}
 
 
 def written(shapes: dict[str, list[int]]) -> str:
@@ -204,7 +213,7 @@ def gpu_config_of(config: str) -> str:
             "trt_engine_cache_path": cache,
             "trt_timing_cache_enable": "1",
             "trt_timing_cache_path": cache,
-            "trt_profile_min_shapes": written(profile(gpu, fewest)),
+            "trt_profile_min_shapes": written(profile(gpu, fewest, FREE_PX[0])),
             "trt_profile_opt_shapes": written(profile(gpu, usual)),
             "trt_profile_max_shapes": written(profile(gpu, gpu.max_batch_size)),
         }.items():

@@ -109,7 +109,7 @@ def _embeddings(path: Path, dims: int) -> np.ndarray:
 async def _judge(inversion: Inversion, wanted: np.ndarray, s: Settings) -> dict[str, Any]:
     models = choose(s)
     sampler = sampler_for(models.generator, s.model_repository)
-    served = {*sampler.models, *models.detector.models.values(), models.embedder.model}
+    served = {*sampler.models, *models.detector.served, models.embedder.model}
     with local_triton()(s.model_repository, served, s.home / "run" / "judge") as server:
         async with Triton(server.url, timeout_s=120) as triton:
             studio = Studio(sampler, models, triton)
@@ -129,7 +129,7 @@ async def _judge(inversion: Inversion, wanted: np.ndarray, s: Settings) -> dict[
 async def _fit(
     s: Settings, models: Models, sampler: Sampler, others: list[Embedder], count: int, seed: int, folder: Path
 ) -> Fitted:
-    served = {*sampler.models, *models.detector.models.values(), models.embedder.model, *(o.model for o in others)}
+    served = {*sampler.models, *models.detector.served, models.embedder.model, *(o.model for o in others)}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     about = describe(sampler, models, seed, s.model_repository)
     with local_triton()(s.model_repository, served, s.home / "run" / "fit") as server:

@@ -84,7 +84,7 @@ def run(settings: Settings, names: Iterable[str], console: Console) -> dict[str,
     detectors = [DETECTORS[name] for name in names]
     console.print("making photos with known faces ...")
     photos = make_boards(settings)
-    sessions = Sessions(settings.model_repository, {model for d in detectors for model in d.models.values()})
+    sessions = Sessions(settings.model_repository, {model for d in detectors for model in d.served})
     outcomes: dict[str, list[Outcome]] = {detector.name: [] for detector in detectors}
     for board in photos:
         for detector in detectors:

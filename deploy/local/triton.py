@@ -150,12 +150,14 @@ class LocalTriton:
 
 
 def _infer_zeros(client: grpcclient.InferenceServerClient, model: str) -> bool:
+    """Zeros of the shape the model is warmed up with: inputs may have free sides."""
     config = client.get_model_config(model).config
+    warm = config.model_warmup[0].inputs if config.model_warmup else {}
     inputs = []
     for tensor in config.input:
         kind = tensor.DESCRIPTOR.fields_by_name["data_type"].enum_type.values_by_number[tensor.data_type].name
         kind = kind.removeprefix("TYPE_")
-        value = np.zeros([1, *tensor.dims], triton_to_np_dtype(kind))
+        value = np.zeros([1, *warm.get(tensor.name, tensor).dims], triton_to_np_dtype(kind))
         inputs.append(grpcclient.InferInput(tensor.name, list(value.shape), kind))
         inputs[-1].set_data_from_numpy(value)
     answer = client.infer(model, inputs)

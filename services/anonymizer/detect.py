@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from services.anonymizer.align import FFHQ_LANDMARKS, misfit, shrink, similarity, warp
-from services.anonymizer.models import Detector
+from services.anonymizer.models import INPUT_STEP, Detector
 from services.anonymizer.threads import in_thread
 from services.anonymizer.triton import Triton
 from services.errors import TooManyFaces
@@ -81,14 +81,24 @@ def plan_views(width: int, height: int, side: int, scale_wanted: float) -> list[
     return views
 
 
-def _render(pixels: np.ndarray, view: _View, side: int) -> np.ndarray:
-    """The view as a square input, top left, the rest black."""
+def _input_size(view: _View) -> tuple[int, int]:
+    """Height and width of the smallest input that holds the view; all tiles of a photo have the same."""
+    height, width = (
+        INPUT_STEP * ceil(round(extent * view.scale, 3) / INPUT_STEP) for extent in (view.height, view.width)
+    )
+    return height, width
+
+
+def _render(pixels: np.ndarray, view: _View, size: tuple[int, int]) -> np.ndarray:
+    """The view as an input of that height and width, top left, the rest black."""
     x, y = round(view.x), round(view.y)
     part = pixels[y : y + ceil(view.height), x : x + ceil(view.width)]
     if view.scale < 1:
-        size = (min(side, round(part.shape[1] * view.scale)), min(side, round(part.shape[0] * view.scale)))
-        part = shrink(part, (max(1, size[0]), max(1, size[1])))
-    canvas = np.zeros((side, side, 3), np.uint8)
+        height, width = (
+            max(1, min(side, round(extent * view.scale))) for side, extent in zip(size, part.shape, strict=False)
+        )
+        part = shrink(part, (width, height))
+    canvas = np.zeros((*size, 3), np.uint8)
     canvas[: part.shape[0], : part.shape[1]] = part
     return canvas
 
@@ -117,23 +127,34 @@ async def detect(pixels: np.ndarray, triton: Triton, detector: Detector, min_sco
         ModelServerUnavailable, DeadlineExceeded: Triton's failures.
     """
     height, width = pixels.shape[:2]
-    sides = sorted(detector.models)
-    side = next((s for s in sides if s >= max(width, height)), sides[-1])
-    views = plan_views(width, height, side, min(1.0, detector.smallest_px / min_px))
-    images = await in_thread(lambda: np.stack([_render(pixels, view, side) for view in views]))
-    answer = await triton.infer(detector.models[side], {"image": images}, *OUTPUTS)
-    found = []
-    for view, boxes, scores, points in zip(views, *answer, strict=True):
-        found += _faces_of_view(view, boxes, scores, points, width, height)
-    found = _suppress(found)
+    found = _suppress(await _first_look(pixels, triton, detector, min(1.0, detector.smallest_px / min_px)))
     if len(found) > MAX_CANDIDATES:
         raise TooManyFaces(f"{len(found)} places look like faces; at most {MAX_CANDIDATES} are looked at in one photo")
-    thumbnail = plan_views(width, height, detector.look_px, 0)[0] if side > detector.look_px else None
+    thumbnail = plan_views(width, height, detector.look_px, 0)[0] if max(width, height) > detector.look_px else None
     looked, large = await _look_again(pixels, found, thumbnail, triton, detector)
     missed = [face for face in _suppress(large) if not _known(face, looked)]
     if missed:
         looked += (await _look_again(pixels, missed, None, triton, detector))[0]
     return _suppress([face for face in looked if face.score >= min_score])
+
+
+async def _first_look(pixels: np.ndarray, triton: Triton, detector: Detector, scale_wanted: float) -> list[Face]:
+    """The candidates of every view; views of one shape go together."""
+    height, width = pixels.shape[:2]
+    by_size: dict[tuple[int, int], list[_View]] = {}
+    for view in plan_views(width, height, detector.longest_px, scale_wanted):
+        by_size.setdefault(_input_size(view), []).append(view)
+    found = []
+    for size, views in by_size.items():
+        images = await in_thread(_render_all, pixels, views, size)
+        answer = await triton.infer(detector.first_look, {"image": images}, *OUTPUTS)
+        for view, boxes, scores, points in zip(views, *answer, strict=True):
+            found += _faces_of_view(view, boxes, scores, points, width, height)
+    return found
+
+
+def _render_all(pixels: np.ndarray, views: list[_View], size: tuple[int, int]) -> np.ndarray:
+    return np.stack([_render(pixels, view, size) for view in views])
 
 
 def _faces_of_view(
@@ -174,7 +195,7 @@ async def _look_again(
     matrices = [_upright(face, side) for face in faces]
 
     def render() -> np.ndarray:
-        first = [_render(pixels, thumbnail, side)] if thumbnail else []
+        first = [_render(pixels, thumbnail, (side, side))] if thumbnail else []
         return np.stack([*first, *(warp(pixels, matrix, (side, side)) for matrix in matrices)])
 
     if not faces and thumbnail is None:

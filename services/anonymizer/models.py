@@ -16,6 +16,7 @@ from services.provenance import PROVENANCE, VERSION_FOLDER
 from services.settings import Settings
 
 Side = Annotated[int, Field(gt=0, le=4096)]
+INPUT_STEP = 64  # few shapes: equal ones share a batch, and a server's memory is planned by shape
 
 
 class _Row(BaseModel):
@@ -25,11 +26,21 @@ class _Row(BaseModel):
 
 
 class Detector(_Row):
-    """A face detector; `models` maps the side of a square input in pixels to the Triton model of that size."""
+    """A face detector.
 
-    models: dict[int, str]
+    The first look takes inputs of every shape, so that nothing is spent on black beside a photo that is not square.
+    """
+
+    models: dict[int, str]  # by the side of its square input in pixels; the files that an index names
+    first_look: str  # the same network for every height and width that are multiples of INPUT_STEP
+    longest_px: int = 1024  # longest side of an input of the first look
     smallest_px: float  # a face of this many input pixels is found reliably
     look_px: int  # side of the thumbnail and of the second look: its landmarks are best on faces of 60 to 200 px
+
+    @property
+    def served(self) -> tuple[str, str]:
+        """The Triton models that requests use: those of the first and of the second look."""
+        return self.first_look, self.models[self.look_px]
 
 
 class Embedder(_Row):
@@ -113,6 +124,7 @@ DETECTORS = {
         Detector(
             name="centerface",
             models={192: "centerface-192", 512: "centerface-512", 1024: "centerface-1024"},
+            first_look="centerface-any",
             smallest_px=12.0,
             look_px=192,
         ),
@@ -209,6 +221,10 @@ class Models(BaseModel):
 
     def online(self) -> tuple[str, ...]:
         """The Triton models a request may need."""
+        return (*self.detector.served, self.embedder.model, self.generator.model)
+
+    def recorded(self) -> tuple[str, ...]:
+        """The models whose files an index names: they stand for the weights. An old index knows no first look."""
         return (*self.detector.models.values(), self.embedder.model, self.generator.model)
 
 

@@ -30,8 +30,6 @@ async def check_models(index: ClusterIndex, models: Models, triton: Triton) -> N
         IndexRefused: the models are not those of the index.
     """
     image = (await render(index.crowds.surrogate_latents[:1], triton, models.generator))[0]
-    for side, model in models.detector.models.items():  # every size answers, used below or not
-        await triton.infer(model, {"image": np.zeros((1, side, side, 3), np.uint8)}, "scores")
     faces = await detect(image, triton, models.detector, min_score=0.5, min_px=64)
     distance = np.inf
     if faces:

@@ -73,7 +73,7 @@ def _made_with(models: Models, repository: Path, seed: int) -> dict[str, object]
         "embedder": models.embedder.name,
         "aligner": models.embedder.aligner,
         "generator": models.generator.name,
-        "models_sha256": {name: check_model(repository, name)["model_sha256"] for name in models.online()},
+        "models_sha256": {name: check_model(repository, name)["model_sha256"] for name in models.recorded()},
     }
 
 

@@ -137,7 +137,7 @@ class LocalFaces:
 
     def __init__(self, models: Models, further: tuple[str, ...]):
         self.models = models
-        served = {*models.detector.models.values(), *further}
+        served = {*models.detector.served, *further}
         self._server = LocalTriton(settings().model_repository, served, settings().home / "run" / "photos")
 
     async def __aenter__(self) -> "LocalFaces":

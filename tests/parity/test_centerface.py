@@ -17,17 +17,28 @@ def source(weights):
 
 @pytest.fixture(scope="module")
 def models(source):
-    return {size: centerface.build(source, size) for size in centerface.SIZES}
+    return {size: centerface.build(source, size) for size in (*centerface.SIZES, None)}
 
 
 @pytest.mark.parametrize("size", centerface.SIZES)
 def test_detections_in_a_real_photo_are_those_of_the_source(models, source, photo, size):
-    assert centerface.check(models[size], source, size, photo(size)).value <= TOLERANCE
+    assert centerface.check(models[size], source, photo(size)).value <= TOLERANCE
 
 
 @pytest.mark.parametrize("size", [192, 512])
 def test_candidates_in_noise_are_those_of_the_source(models, source, size):
-    assert centerface.check(models[size], source, size, smooth_images(1, size, seed=41)[0]).value <= TOLERANCE
+    assert centerface.check(models[size], source, smooth_images(1, size, seed=41)[0]).value <= TOLERANCE
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (512, 128), (320, 448)])
+def test_form_of_any_size_gives_what_the_source_gives(models, source, photo, height, width):
+    picture = photo(512)[:height, :width]
+    assert centerface.check(models[None], source, picture).value <= TOLERANCE
+
+
+def test_form_of_any_size_is_the_square_one_on_squares(models, photo):
+    for free, square in zip(*(run_onnx(models[size], image=photo(512)[None]) for size in (None, 512)), strict=True):
+        np.testing.assert_array_equal(free, square)
 
 
 @pytest.mark.parametrize("size", centerface.SIZES)

@@ -48,7 +48,7 @@ app.command()(remove)
 @pytest.fixture(scope="module")
 def job(settings: Settings) -> Job:
     models = choose(settings)
-    for name in ("mobile-stylegan-512", "inversion-mobile-stylegan", "centerface-512", models.embedder.model):
+    for name in ("mobile-stylegan-512", "inversion-mobile-stylegan", "centerface-any", models.embedder.model):
         if not (settings.model_repository / name / "1" / "model.onnx").is_file():
             pytest.skip(f"needs {name}; run `make models`")
     inverter, _ = inverter_for(models, settings.model_repository)

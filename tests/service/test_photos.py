@@ -30,7 +30,7 @@ PEOPLE = 32
 
 @pytest.fixture(scope="module", autouse=True)
 def converted(settings) -> None:
-    for name in ("mobile-stylegan-512", "inversion-mobile-stylegan", "centerface-512", "dlib-resnet"):
+    for name in ("mobile-stylegan-512", "inversion-mobile-stylegan", "centerface-any", "dlib-resnet"):
         if not (settings.model_repository / name / "1" / "model.onnx").is_file():
             pytest.skip(f"needs {name}; run `make models`")
 
@@ -91,7 +91,7 @@ def test_photos_without_any_face_are_an_error_that_says_so(tmp_path, astronaut):
 def server(settings, tmp_path_factory):
     models = choose(settings)
     sampler = sampler_for(models.generator, settings.model_repository)
-    served = {*sampler.models, *models.detector.models.values(), models.embedder.model}
+    served = {*sampler.models, *models.detector.served, models.embedder.model}
     with LocalTriton(settings.model_repository, served, tmp_path_factory.mktemp("run")) as running:
         yield running
 

@@ -13,11 +13,13 @@ from services.anonymizer.detect import (
     Face,
     _cut_by_tile,
     _faces_of_view,
+    _input_size,
     _render,
     _suppress,
     _View,
     plan_views,
 )
+from services.anonymizer.models import INPUT_STEP
 from services.errors import TooManyFaces
 
 extents = st.integers(16, 5000)
@@ -88,14 +90,29 @@ def test_larger_photo_is_tiled():
     assert len(plan_views(4000, 3000, 1024, 0.5)) == 1 + 3 * 2
 
 
+@given(extents, extents, scales)
+def test_input_holds_its_view_and_little_more(width, height, scale):
+    for view in plan_views(width, height, 1024, scale):
+        for side, extent in zip(_input_size(view), (view.height, view.width), strict=True):
+            assert side % INPUT_STEP == 0
+            assert extent * view.scale - 1e-3 <= side < extent * view.scale + INPUT_STEP
+
+
+@given(extents, extents, scales)
+def test_tiles_share_one_shape_so_that_they_share_a_batch(width, height, scale):
+    assert len({_input_size(view) for view in plan_views(width, height, 1024, scale)[1:]}) <= 1
+
+
 def test_rendered_tile_shows_its_part_of_the_photo():
     pixels = np.random.default_rng(0).integers(0, 256, (300, 500, 3), dtype=np.uint8)
-    canvas = _render(pixels, _View(40, 100, 128, 128, 1.0), 128)
+    canvas = _render(pixels, _View(40, 100, 128, 128, 1.0), (128, 128))
     np.testing.assert_array_equal(canvas, pixels[100:228, 40:168])
 
 
 def test_rendered_photo_smaller_than_the_input_has_black_beside_it():
-    canvas = _render(np.full((50, 90, 3), 200, np.uint8), _View(0, 0, 90, 50, 1.0), 128)
+    view = _View(0, 0, 90, 50, 1.0)
+    canvas = _render(np.full((50, 90, 3), 200, np.uint8), view, _input_size(view))
+    assert canvas.shape == (64, 128, 3)
     assert (canvas[:50, :90] == 200).all()
     assert canvas.sum() == 200 * 50 * 90 * 3
 

@@ -6,12 +6,12 @@ import onnx
 import pytest
 from tritonclient.grpc import model_config_pb2 as triton
 
-from conversion.triton_config import GPU_CONFIG, gpu_config_of, parse
+from conversion.triton_config import FREE_PX, GPU_CONFIG, gpu_config_of, parse
 from services.anonymizer.models import DETECTORS, EMBEDDERS, ESTIMATORS, GENERATORS
 from services.settings import ROOT
 
 REPOSITORY = ROOT / "model_repository"
-SHIPPED = {model for d in DETECTORS.values() for model in d.models.values()}
+SHIPPED = {model for d in DETECTORS.values() for model in (*d.models.values(), d.first_look)}
 SHIPPED |= {e.model for e in EMBEDDERS.values()}
 SHIPPED |= {e.model for e in ESTIMATORS.values()}
 SHIPPED |= {model for g in GENERATORS.values() for model in (g.model, g.mapping) if model}
@@ -28,6 +28,11 @@ def config_of(folder: Path) -> triton.ModelConfig:
 
 def gpu_of(folder: Path) -> triton.ModelConfig:
     return parse((folder / GPU_CONFIG).read_text())
+
+
+def sides(value: triton.ModelInput, free: int) -> list[int]:
+    """Those of a tensor, with a length for the free ones."""
+    return [free if side == -1 else side for side in value.dims]
 
 
 def tensorrt_of(folder: Path) -> dict[str, str]:
@@ -82,7 +87,7 @@ def test_queue_is_bounded_in_length_and_time(folder):
 @pytest.mark.parametrize("read", [config_of, gpu_of])
 def test_every_input_is_warmed_up_at_its_shape_and_type(folder, read):
     config = read(folder)
-    wanted = {value.name: (value.data_type, list(value.dims)) for value in config.input}
+    wanted = {value.name: (value.data_type, sides(value, FREE_PX[1])) for value in config.input}
     assert config.model_warmup
     for sample in config.model_warmup:
         assert {name: (value.data_type, list(value.dims)) for name, value in sample.inputs.items()} == wanted
@@ -92,7 +97,7 @@ def test_every_input_is_warmed_up_at_its_shape_and_type(folder, read):
 def test_inputs_and_outputs_are_those_of_the_model(folder):
     graph, config = graph_of(folder), config_of(folder)
     for declared, found in ((config.input, graph.input), (config.output, graph.output)):
-        told = {v.name: (TYPES[triton.DataType.Name(v.data_type)], list(v.dims)) for v in declared}
+        told = {v.name: (TYPES[triton.DataType.Name(v.data_type)], sides(v, 0)) for v in declared}
         have = {
             v.name: (v.type.tensor_type.elem_type, [d.dim_value for d in v.type.tensor_type.shape.dim][1:])
             for v in found
@@ -138,17 +143,22 @@ def test_gpu_variant_runs_on_gpus_alone(folder):
 
 def test_models_of_large_pictures_get_one_instance_and_the_others_two():
     counts = {folder.name: [group.count for group in gpu_of(folder).instance_group] for folder in FOLDERS}
-    assert {name for name, count in counts.items() if count == [1]} == {"centerface-1024", "mobile-stylegan-1024"}
+    assert {name for name, count in counts.items() if count == [1]} == {
+        "centerface-1024",
+        "centerface-any",
+        "mobile-stylegan-1024",
+    }
     assert all(count in ([1], [2]) for count in counts.values())
 
 
 @each_folder
 def test_profile_spans_every_batch_at_the_shapes_of_the_inputs(folder):
     gpu, told = gpu_of(folder), tensorrt_of(folder)
-    for kind, rows in (("min", 1), ("opt", 8), ("max", gpu.max_batch_size)):
+    shortest, longest = FREE_PX
+    for kind, rows, free in (("min", 1, shortest), ("opt", 8, longest), ("max", gpu.max_batch_size, longest)):
         shapes = dict(shape.split(":") for shape in told[f"trt_profile_{kind}_shapes"].split(","))
         assert {name: [int(side) for side in shape.split("x")] for name, shape in shapes.items()} == {
-            value.name: [rows, *value.dims] for value in gpu.input
+            value.name: [rows, *sides(value, free)] for value in gpu.input
         }
 
 

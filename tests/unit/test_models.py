@@ -32,6 +32,16 @@ def test_rows_are_kept_under_their_own_names(rows):
 
 def test_every_model_a_request_may_need_is_online():
     assert set(find_models(**KNOWN, repository=REPOSITORY).online()) == {
+        "centerface-any",
+        "centerface-192",
+        "dlib-resnet",
+        "mobile-stylegan-1024",
+    }
+
+
+def test_an_index_names_the_files_that_older_ones_name():
+    """Otherwise no index or population made before could grow."""
+    assert set(find_models(**KNOWN, repository=REPOSITORY).recorded()) == {
         "centerface-192",
         "centerface-512",
         "centerface-1024",

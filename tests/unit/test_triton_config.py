@@ -7,7 +7,7 @@ import onnx
 import pytest
 from tritonclient.grpc import model_config_pb2 as triton
 
-from conversion.graph import FLOAT, INT64, UINT8, Graph
+from conversion.graph import FLOAT, HEIGHT, INT64, UINT8, WIDTH, Graph
 from conversion.triton_config import (
     CONFIG,
     ENGINE_CACHE,
@@ -109,7 +109,7 @@ def test_batches_of_vectors_and_thumbnails_run_at_once(model):
     assert config.dynamic_batching.default_queue_policy.max_queue_size == 128
 
 
-@pytest.mark.parametrize("value", [("ids", INT64, [3]), ("x", FLOAT, []), ("x", FLOAT, ["width"])])
+@pytest.mark.parametrize("value", [("ids", INT64, [3]), ("x", FLOAT, []), ("x", FLOAT, ["length"])])
 def test_other_types_and_free_sizes_are_refused(value):
     name, _, sides = value
     graph = Graph()
@@ -168,6 +168,16 @@ def test_profile_covers_one_to_32_rows_of_every_input():
     told = tensorrt_of(parse(gpu_config_of(config_of("ours", model))))
     shapes = [told[f"trt_profile_{kind}_shapes"] for kind in ("min", "opt", "max")]
     assert shapes == ["a:1x4x5x3,b:1x7", "a:8x4x5x3,b:8x7", "a:32x4x5x3,b:32x7"]
+
+
+def test_profile_spans_the_free_sides_of_a_picture():
+    model = network([("image", UINT8, [HEIGHT, WIDTH, 3])], ("y", FLOAT, [4]))
+    config = config_of("ours", model)
+    told = tensorrt_of(parse(gpu_config_of(config)))
+    shapes = [told[f"trt_profile_{kind}_shapes"] for kind in ("min", "opt", "max")]
+    assert shapes == ["image:1x64x64x3", "image:8x1024x1024x3", "image:32x1024x1024x3"]
+    assert list(parse(config).input[0].dims) == [-1, -1, 3]
+    assert list(parse(config).model_warmup[0].inputs["image"].dims) == [1024, 1024, 3]
 
 
 def test_gpu_takes_the_batches_that_the_cpu_takes():

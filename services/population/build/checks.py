@@ -57,7 +57,7 @@ def check_same_epoch(before: ClusterIndex, options: BuildOptions, place: Place) 
         IndexRefused: k, the models, the constraints or the kind of surrogates are not those of the version before.
     """
     told = before.manifest["provenance"]
-    models = {name: check_model(place.repository, name)["model_sha256"] for name in place.models.online()}
+    models = {name: check_model(place.repository, name)["model_sha256"] for name in place.models.recorded()}
     for what, was, is_now in (
         ("k", before.k, options.k),
         ("models", told.get("models_sha256"), models),

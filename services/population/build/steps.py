@@ -225,7 +225,7 @@ def _provenance(
         "embedder": models.embedder.name,
         "aligner": models.embedder.aligner,
         "generator": models.generator.name,
-        "models_sha256": {name: check_model(place.repository, name)["model_sha256"] for name in models.online()},
+        "models_sha256": {name: check_model(place.repository, name)["model_sha256"] for name in models.recorded()},
     }
 
 

@@ -40,7 +40,7 @@ def served_models(job: Job) -> set[str]:
     """The Triton models that enrolling photos takes."""
     further = [job.inverter.model] if job.inverter else []
     further += [estimator.model for estimator in job.estimators]
-    return {*job.models.detector.models.values(), job.models.embedder.model, *further}
+    return {*job.models.detector.served, job.models.embedder.model, *further}
 
 
 def made_with(job: Job) -> dict[str, Any]:
