@@ -2,12 +2,15 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client import generate_latest as _generate
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
+
+from services.errors import ConfigurationError
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -120,6 +123,29 @@ for _outcome in ("enrolled", "stranger", "masked", "refused"):
     FACES.labels(_outcome)
 for _limit in ("requests", "bytes", "waited", "rate"):
     TURNED_AWAY.labels(_limit)
+
+
+def reserve() -> None:
+    """Takes the room on disk that this process's metrics may need, so that they need none later.
+
+    Processes share metrics by files that are mapped into memory and full of holes: a write into a hole that the disk
+    has no room for would end the process.
+
+    Raises:
+        ConfigurationError: there is no room now.
+    """
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if folder is None:
+        return
+    try:
+        for path in Path(folder).glob(f"*_{os.getpid()}.db"):
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError as full:
+        raise ConfigurationError(
+            f"the metrics need some megabytes of temporary files ({full.strerror}); make room, or name another folder "
+            "with TMPDIR"
+        ) from full
 
 
 def exposition() -> bytes:

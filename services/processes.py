@@ -32,9 +32,14 @@ def prepare_child() -> None:
 
     Start the child from the main thread.
     """
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    end_with_parent()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.umask(0o077)
+
+
+def end_with_parent() -> None:
+    """This process is told to stop when its parent dies: a worker without a supervisor would keep the port."""
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def keep_memory_private() -> None:

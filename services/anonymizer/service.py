@@ -11,7 +11,7 @@ import bentoml
 import cv2
 import uvicorn
 
-from services import tracing
+from services import metrics, tracing
 from services.anonymizer.api import tls, wire
 from services.anonymizer.api.grpc_server import GrpcServer
 from services.anonymizer.api.guard import Guard
@@ -20,7 +20,7 @@ from services.anonymizer.api.operations import Operations
 from services.anonymizer.reload import Reloader
 from services.anonymizer.triton import Triton
 from services.errors import AnonFacesError
-from services.processes import keep_memory_private
+from services.processes import end_with_parent, keep_memory_private
 from services.settings import settings
 
 log = logging.getLogger("anonfaces")
@@ -55,6 +55,7 @@ class Anonymizer:
 
     @bentoml.on_startup
     async def start(self) -> None:
+        end_with_parent()
         keep_memory_private()
         cv2.setNumThreads(1)  # photos run side by side; one photo must not take every core
         self.settings = settings()
@@ -65,6 +66,7 @@ class Anonymizer:
             self.reloader = await Reloader.start(self.settings, self.triton)
             self.operations = Operations(self.settings, self.reloader)
             self.grpc = await GrpcServer.start(self.settings, self.operations, self.__is_ready__)
+            metrics.reserve()
         except AnonFacesError as reason:
             _refuse_to_start(reason)
         if self.settings.index_poll_s > 0:
