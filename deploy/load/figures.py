@@ -1,5 +1,6 @@
 """Requests -> figures: percentiles, rates and refusals of each stair, and where the service cannot keep up any more."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -49,6 +50,12 @@ def outcomes(requests: Sequence[Request]) -> dict[str, int]:
     """How many requests became what."""
     names = sorted({request.outcome for request in requests})
     return {name: sum(request.outcome == name for request in requests) for name in names}
+
+
+def failures(requests: Sequence[Request]) -> dict[str, int]:
+    """How many requests failed, by protocol, photo and status."""
+    failed = [request for request in requests if request.outcome in ("failed", "uncounted")]
+    return dict(Counter(f"{one.protocol} {one.photo}: {one.outcome}, status {one.status}" for one in failed))
 
 
 def share(requests: Sequence[Request], *names: str) -> float:

@@ -30,6 +30,7 @@ class Request:
     protocol: str
     outcome: str  # ok, refused, failed, uncounted: see the script
     photo: str
+    status: str = ""  # of HTTP, 0 where there was no answer; of gRPC
 
     @property
     def end(self) -> float:
@@ -154,4 +155,4 @@ def _played(scenario: Scenario, points: Path, summary: Path) -> Played:
 def _request(data: dict) -> Request:
     tags, seconds = data["tags"], data["value"] / 1000
     end = datetime.fromisoformat(data["time"]).timestamp()
-    return Request(end - seconds, seconds, tags["protocol"], tags["outcome"], tags["photo"])
+    return Request(end - seconds, seconds, tags["protocol"], tags["outcome"], tags["photo"], tags["status"])

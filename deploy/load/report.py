@@ -11,6 +11,7 @@ from deploy.load.figures import (
     Latency,
     Stair,
     cpu_shares,
+    failures,
     hit_rate,
     outcomes,
     recovery_s,
@@ -53,10 +54,15 @@ class Observed:
             for one in self.results
             for threshold in one.played.crossed
         ]
+        told = [
+            f"{one.played.scenario.name}: {count} of {what}"
+            for one in self.results
+            for what, count in failures(one.played.requests).items()
+        ]
         grown = [
             f"{one.what} grew by {one.added:,.4g}, {one.allowed:,.4g} is allowed" for one in self.growths if one.found
         ]
-        return crossed + grown
+        return crossed + told + grown
 
 
 def write_report(observed: Observed, out: Path) -> None:
@@ -90,6 +96,7 @@ def _scenario(result: Result) -> dict[str, Any]:
         "requests": len(played.requests),
         "outcomes": outcomes(played.requests),
         "latency_s": asdict(Latency.of(played.requests)),
+        "failures": failures(played.requests),
         "refused_share": share(played.requests, "refused"),
         "not_sent": played.dropped,
         "thresholds_crossed": played.crossed,

@@ -114,6 +114,9 @@ def test_report_says_what_failed_and_draws_what_was_played(tmp_path):
     )
     observed = Observed({**about, "load_before": 0.1}, Settings(), results, samples, [])
     write_report(observed, tmp_path)
-    assert observed.failures == ["soak (both): x: rate==0 was not kept"]
+    assert observed.failures == [
+        "soak (both): x: rate==0 was not kept",
+        "soak: 20 of http a.jpeg: failed, status ",
+    ]
     assert observed.failures[0] in (tmp_path / "report.md").read_text()
     assert {path.name for path in tmp_path.glob("*.png")} == {"latency.png", "rates.png", "spike.png", "memory.png"}
