@@ -9,10 +9,12 @@ from time import monotonic, sleep
 from urllib.parse import urlsplit
 
 import httpx
+import numpy as np
 import pytest
 
 from deploy.local.process import wait_until
 from deploy.local.stack import Service
+from tests.conftest import as_bytes
 from tests.faults.conftest import JPEG, metric, post
 
 
@@ -155,14 +157,16 @@ def _cancelled(service: Service) -> float:
     return sum(float(line.split()[-1]) for line in lines if 'photos_total{outcome="cancelled"}' in line)
 
 
-def test_slow_reader_of_an_answer_is_given_up_and_what_is_held_for_it_comes_back(tight, judge, large):
-    request = head(tight.url, len(large)).replace(b"/anonymize ", b"/anonymize?format=png ")
+def test_slow_reader_of_an_answer_is_given_up_and_what_is_held_for_it_comes_back(tight, judge, astronaut):
+    noise = np.random.default_rng(0).integers(0, 24, (1536, 1536, 3), dtype=np.uint8)  # no PNG makes little of it
+    photo = as_bytes(np.kron(astronaut // 2, np.ones((3, 3, 1), np.uint8)) + noise, "JPEG")
+    request = head(tight.url, len(photo)).replace(b"/anonymize ", b"/anonymize?format=png ")
     with socket.socket() as reader:
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         place = urlsplit(tight.url)
         reader.connect((place.hostname, place.port))
-        reader.sendall(request + large)
-        wait(tight, lambda: metric(tight.url, "anonfaces_bytes_held") > len(large) + 1_000_000)  # the answer as well
+        reader.sendall(request + photo)
+        wait(tight, lambda: metric(tight.url, "anonfaces_bytes_held") > len(photo) + 1_000_000)  # the answer as well
         wait(tight, lambda: metric(tight.url, "anonfaces_photos_in_work") == 0)
         assert judge.check(post(tight.url, judge.photo)).status_code == 200
         wait(tight, lambda: is_idle(tight), 60)
