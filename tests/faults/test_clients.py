@@ -158,8 +158,8 @@ def _cancelled(service: Service) -> float:
 
 
 def test_slow_reader_of_an_answer_is_given_up_and_what_is_held_for_it_comes_back(tight, judge, astronaut):
-    noise = np.random.default_rng(0).integers(0, 24, (1536, 1536, 3), dtype=np.uint8)  # no PNG makes little of it
-    photo = as_bytes(np.kron(astronaut // 2, np.ones((3, 3, 1), np.uint8)) + noise, "JPEG")
+    noise = np.random.default_rng(0).integers(0, 96, (2048, 2048, 3), dtype=np.uint8)  # no PNG makes little of it
+    photo = as_bytes(np.kron(astronaut // 2, np.ones((4, 4, 1), np.uint8)) + noise, "JPEG")
     request = head(tight.url, len(photo)).replace(b"/anonymize ", b"/anonymize?format=png ")
     with socket.socket() as reader:
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
