@@ -108,7 +108,11 @@ RECIPES = {
         Recipe("inversion-mobile-stylegan", "inversion", ("inversion-mobile-stylegan",)),
         Recipe("mobileface", "tfjs", ("mobileface",)),
         Recipe("faceres", "tfjs", ("faceres",)),
-        Recipe("centerface", "centerface", ("centerface-192", "centerface-512", "centerface-1024", "centerface-any")),
+        Recipe(
+            "centerface",
+            "centerface",
+            ("centerface-192", "centerface-512", "centerface-1024", "centerface-any", "centerface-any-int8"),
+        ),
         Recipe("age-gender", "age-gender", ("age-gender",)),
     )
 }

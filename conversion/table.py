@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from conversion.triton_config import FREE_PX
 from services.errors import ConversionError
 from services.provenance import VERSION_FOLDER, check_model
 
@@ -62,7 +63,7 @@ def _milliseconds(file: Path, batch: int) -> float:
     rng = np.random.default_rng(0)
     feed = {}
     for value in session.get_inputs():
-        shape = (batch, *value.shape[1:])
+        shape = (batch, *(side if isinstance(side, int) else FREE_PX[1] for side in value.shape[1:]))
         noise = rng.normal(size=shape) if value.type == "tensor(float)" else rng.integers(0, 256, shape)
         feed[value.name] = noise.astype(TYPES[value.type])
     session.run(None, feed)

@@ -134,7 +134,7 @@ def precision_of(model: onnx.ModelProto) -> GpuPrecision:
     """What a GPU may calculate a network in.
 
     Returns:
-        graph: it was converted to float16 in part, and keeps its own types.
+        graph: it was converted to float16 or int8 in part, and keeps its own types.
         fp32: it normalises over a picture, or sums LARGE_SUM values or more: StyleGAN's sums of squares at 1024 px
             may leave float16's range, and what comes out is black or NaN; a PCA multiplies 67,500 pixels.
         fp16: else. The largest activation of the networks that ship, on a photo, noise and random faces, was 2,023.
@@ -142,6 +142,8 @@ def precision_of(model: onnx.ModelProto) -> GpuPrecision:
     graph = model.graph
     half = onnx.TensorProto.FLOAT16
     casts = (a.i for node in graph.node if node.op_type == "Cast" for a in node.attribute if a.name == "to")
+    if any(node.op_type == "QuantizeLinear" for node in graph.node):
+        return "graph"
     if half in casts or any(tensor.data_type == half for tensor in graph.initializer):
         return "graph"
     if any(node.op_type in NORMS for node in graph.node) or _largest_sum(model) >= LARGE_SUM:
@@ -185,9 +187,9 @@ def gpu_config_of(config: str) -> str:
 
     Precision and the key of the engines' folder are in the parameters that `config_of` writes. A configuration without
     them is one of those that ship, whose networks `precision_of` calls fp16 and whose weights the catalogue fixes.
-    A network with float16 of its own runs on the CUDA provider, which keeps the graph's types. TensorRT 10 would not:
-    without its FP16 flag it refuses such a graph (NVIDIA/TensorRT#1823), with it the layers kept in float32 may lose
-    precision too.
+    A network with float16 or int8 of its own runs on the CUDA provider, which keeps the graph's types. TensorRT 10
+    would not: without its FP16 flag it refuses float16 (NVIDIA/TensorRT#1823), with it the layers kept in float32 may
+    lose precision too; and it knows no activations in uint8.
 
     Args:
         config: the text of config.pbtxt. Inputs, outputs and queue policy are taken over.

@@ -10,10 +10,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from conversion import centerface
 from deploy.load import run as load_test
 from deploy.local import bench as benchmark
 from deploy.local import compare as comparison
 from deploy.local import demo as demonstration
+from deploy.local import ranges as activation_ranges
 from deploy.local import recall as known_faces
 from deploy.local.stack import LocalStack
 from services.settings import settings
@@ -86,3 +88,11 @@ def recall(
 ) -> None:
     """Faces found, faces missed and false faces, in photos in which every face is known."""
     known_faces.run(settings(), detectors or ["centerface"], console)
+
+
+@app.command()
+def ranges(
+    out: Annotated[Path, typer.Option(help="the file that ships")] = centerface.RANGES,
+) -> None:
+    """What the int8 form of the detector is made with: the ranges of its activations on photos with known faces."""
+    activation_ranges.run(settings(), out, console)

@@ -66,13 +66,18 @@ def make_boards(settings: Settings) -> list[Board]:
     Raises:
         ConversionError: the generator is not converted.
     """
+    return boards(people(settings, PEOPLE, SEED), SEED)
+
+
+def people(settings: Settings, count: int, seed: int) -> np.ndarray:
+    """Generated people, uint8 [count, 512, 512, 3]. Raises ConversionError: the generator is not converted."""
     sampler = sampler_for(GENERATORS["mobile-stylegan-512"], settings.model_repository)
 
-    async def people() -> np.ndarray:
+    async def sampled() -> np.ndarray:
         async with Sessions(settings.model_repository, sampler.models) as sessions:
-            return await sampler.pictures(await sampler.latents(PEOPLE, SEED, sessions), sessions)
+            return await sampler.pictures(await sampler.latents(count, seed, sessions), sessions)
 
-    return boards(asyncio.run(people()), SEED)
+    return asyncio.run(sampled())
 
 
 def run(settings: Settings, names: Iterable[str], console: Console) -> dict[str, list[Outcome]]:

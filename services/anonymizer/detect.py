@@ -21,7 +21,7 @@ from services.errors import TooManyFaces
 
 SAME_CENTRE = 0.3  # two detections whose centres are nearer than this share of the larger side are one face
 SMALL_SHARE = 0.45  # but not if one is this much smaller than the other
-CANDIDATE_SCORE = 0.25  # from here on a second look is worth its time
+CANDIDATE_SCORE = 0.15  # from here on a second look is worth its time: it costs little, and finds many that are faces
 CONFIRMED_SCORE = 0.5  # of the second look, where true faces nearly all have more than 0.8
 MAX_CANDIDATES = 512
 TILE_OVERLAP = 128  # pixels of input shared by neighbouring tiles

@@ -1,10 +1,13 @@
 """CenterFace with its maps decoded in the graph against the unchanged network, decoded cell by cell."""
 
 import numpy as np
+import onnx
 import pytest
 
-from conversion import centerface
+from conversion import centerface, int8
 from conversion.parity import run_onnx, smooth_images
+from services.errors import ConversionError
+from services.files import sha256_of
 
 TOLERANCE = 1e-4  # of scores, and of positions as a share of the picture
 
@@ -64,3 +67,40 @@ def test_picture_does_not_depend_on_the_batch(models, photo):
         strong = alone[1][0] > 0.05
         for a, b in zip(together, alone, strict=True):
             np.testing.assert_allclose(a[row][strong], b[0][strong], atol=192 * TOLERANCE)
+
+
+# --- int8 -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def ranges():
+    return int8.Ranges.load(centerface.RANGES)
+
+
+def test_ranges_that_ship_are_those_of_the_weights_and_of_the_nodes(models, source, ranges):
+    assert ranges.about["weights_sha256"] == sha256_of(source)
+    assert list(ranges.bounds) == centerface.activations(models[None])
+
+
+def test_int8_finds_the_faces_that_float32_finds(models, ranges):
+    whole = int8.quantise(models[None], centerface.quantised_nodes(models[None]), ranges)
+    parity = int8.check(whole, models[None], ranges.photos)
+    assert parity.samples >= 12
+    assert parity.value <= 0.1
+    weights = [w for w in whole.graph.initializer if w.data_type == onnx.TensorProto.INT8 and len(w.dims) == 4]
+    assert len(weights) > 40
+    assert max(np.abs(onnx.numpy_helper.to_array(w).astype(int)).max() for w in weights) <= 64  # 7 bits
+
+
+def test_check_of_int8_notices_ranges_that_are_not_those_of_the_weights(models, ranges):
+    narrow = {name: (low / 8, high / 8) for name, (low, high) in ranges.bounds.items()}
+    wrong = int8.Ranges(narrow, ranges.photos, ranges.about)
+    small = int8.quantise(models[None], centerface.quantised_nodes(models[None]), wrong)
+    with pytest.raises(ConversionError, match="loss of a face's score"):
+        int8.check(small, models[None], ranges.photos).require("centerface")
+
+
+def test_damaged_ranges_are_named(tmp_path):
+    (tmp_path / "ranges.npz").write_bytes(b"PK")
+    with pytest.raises(ConversionError, match=r"ranges\.npz holds no ranges"):
+        int8.Ranges.load(tmp_path / "ranges.npz")
