@@ -15,7 +15,7 @@ help:
 	@echo "make serve      sets up and keeps the stack running on http://127.0.0.1:8080"
 	@echo "make check      formatter, linter, type checker"
 	@echo "make audit      asks PyPI, or AUDIT=osv, for known vulnerabilities of what is locked; needs their network"
-	@echo "make bench      milliseconds per stage, faces per second, time outside Triton -> build/bench.json"
+	@echo "make bench      stages, faces per second, time outside Triton; ratios to dlib and deface -> build/*.json"
 	@echo "make fuzz       100,000 broken photos and 10,000 broken indexes through the readers -> build/fuzz.json"
 	@echo "make load       load by HTTP and gRPC for four minutes, and a report with plots -> build/load/"
 	@echo "make setup      environment, models and demo population only"
@@ -64,6 +64,7 @@ audit: install
 
 bench: setup
 	@$(BIN)/anonfaces local bench --out build/bench.json
+	@$(BIN)/anonfaces local compare --out build/compare.json
 
 fuzz: install
 	@$(BIN)/python -m tests.fuzz.campaign --photos 100000 --indexes 10000 --out build/fuzz.json
