@@ -1,6 +1,7 @@
 """The HTTP interface, version 1: options from the query, photos from the body, every error as one line of JSON."""
 
 import asyncio
+import re
 from collections.abc import Coroutine
 from typing import Annotated, Any, TypeVar
 
@@ -65,7 +66,9 @@ BATCH_BODY = {
                 "schema": {
                     "type": "object",
                     "required": ["photo"],
-                    "properties": {"photo": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+                    "properties": {
+                        "photo": {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}}
+                    },
                 }
             }
         },
@@ -193,12 +196,15 @@ async def _while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
 LOOK_S = 0.25  # how often to look whether a client is still there
 
 
+SURROGATE_PATH = re.compile(r"/v1/surrogates/[^/\s]+")  # the router does not look beyond a line's end
+
+
 def endpoint_of(method: str, path: str) -> str | None:
     """The name of the endpoint that a path of the whole service belongs to, whatever the method; None: none."""
     if path == "/v1/openapi.json":
         return "openapi"
-    if path.startswith("/v1/surrogates/"):
-        return "surrogate" if path.count("/") == 3 else None
+    if SURROGATE_PATH.fullmatch(path):
+        return "surrogate"
     return {
         "/v1/anonymize": "anonymize",
         "/v1/anonymize:batch": "anonymize_batch",
