@@ -21,6 +21,7 @@ LEAST = 1e-6  # what counts as a gain, in the spread of a crowd: rounding is no 
 HOT, COOLING = 0.6, 30
 TRIED = 2000  # exchanges that it is taken from
 HOTTEST = 10.0  # spreads; where crowds are groups of their own, exchanges cost any amount
+FEW = 1000  # proposals for each point; before fewer, a whole search would take longer than annealing and gain nothing
 FULL = 25  # k from which on annealing proposes less, since a proposal takes the longer the larger crowds are
 
 
@@ -47,10 +48,11 @@ def partition_block(
     near = nearest(squared, min(max(NEAR, round(NEAR_CROWDS * k)), len(points) - 1))
     if k == 2 and exact_pairs:
         return _improved(squared, near, match(squared, near), k)
+    sweeps = 1 if 0 < proposals < FEW else SWEEPS
     if labels is None:
-        labels = _start(points, squared, near, k)
+        labels = _start(points, squared, near, k, sweeps)
     else:
-        labels = _improved(squared, near, labels.astype(np.int64), k)
+        labels = _improved(squared, near, labels.astype(np.int64), k, sweeps)
     if not proposals or _spread(squared, labels, k) == 0:
         return labels
     rng = np.random.default_rng([seed, number])
@@ -61,12 +63,12 @@ def partition_block(
     return _better(squared, labels, _improved(squared, near, found, k), k)
 
 
-def _start(points: np.ndarray, squared: np.ndarray, near: np.ndarray, k: int) -> np.ndarray:
+def _start(points: np.ndarray, squared: np.ndarray, near: np.ndarray, k: int, sweeps: int) -> np.ndarray:
     """MDAV and local search; where crowds ended at that, people form groups, and Ward's tree may tell them better."""
-    labels = _improved(squared, near, peel(points, squared, k), k)
+    labels = _improved(squared, near, peel(points, squared, k), k, sweeps)
     if labels.max() + 1 == len(points) // k:
         return labels
-    return _better(squared, labels, _improved(squared, near, hierarchical_once(points, k), k), k)
+    return _better(squared, labels, _improved(squared, near, hierarchical_once(points, k), k, sweeps), k)
 
 
 def squared_distances(points: np.ndarray) -> np.ndarray:
@@ -89,12 +91,12 @@ def nearest(squared: np.ndarray, count: int) -> np.ndarray:
     return np.concatenate([np.argpartition(part, count, axis=1)[:, : count + 1 : step] for part in parts])
 
 
-def _improved(squared: np.ndarray, near: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
+def _improved(squared: np.ndarray, near: np.ndarray, labels: np.ndarray, k: int, sweeps: int = SWEEPS) -> np.ndarray:
     """Local search, and an end to crowds whose members lose less in others, in turns."""
     least = LEAST * _spread(squared, labels, k)
     for _ in range(TURNS):
         table = table_of(squared, labels, k)
-        improve(squared, near, labels, table, k, 2 * k - 1, SWEEPS, least)
+        improve(squared, near, labels, table, k, 2 * k - 1, sweeps, least)
         if not dissolve(squared, labels, table, 2 * k - 1, least):
             break
         labels = np.unique(labels, return_inverse=True)[1].astype(np.int64)
