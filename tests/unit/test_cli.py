@@ -1,4 +1,4 @@
-"""The command itself: groups are imported when they are used, and one whose packages are missing says what to install."""
+"""The command itself: groups are imported when they are used; one whose packages are missing says what to install."""
 
 import subprocess
 import sys
