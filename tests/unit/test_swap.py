@@ -2,6 +2,7 @@
 
 import csv
 import json
+import resource
 from importlib import import_module
 from pathlib import Path
 
@@ -216,3 +217,19 @@ def test_bad_embeddings_are_refused_and_nothing_is_written(tmp_path, write, reas
     with pytest.raises(AnonFacesError, match=reason):
         raise done.exception
     assert [path.name for path in Path(tmp_path).iterdir()] == ["people.npz"]
+
+
+def test_nothing_is_left_of_labels_that_do_not_fit_on_the_disk(tmp_path):
+    np.save(tmp_path / "people.npy", people(3000, 2))
+    folder = tmp_path / "labels"
+    folder.mkdir()
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limit[1]))  # Python is told by an error, not killed
+    try:
+        done = run(
+            "--embeddings", tmp_path / "people.npy", "--k", 30, "--effort", "quick", "--out", folder / "labels.csv"
+        )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert isinstance(done.exception, OSError)
+    assert list(folder.iterdir()) == []

@@ -48,9 +48,7 @@ def partition(
         "smallest": int(np.bincount(labels).min()),
         "largest": int(np.bincount(labels).max()),
     }
-    partial = out.with_name(f".{out.name}.part")
-    np.savetxt(partial, np.column_stack([np.arange(len(labels)), labels]), "%d", ",", header="row,crowd", comments="")
-    partial.replace(out)
+    _write(labels, out)
     if as_json is not None:
         tell(told, as_json)
         return
@@ -60,3 +58,14 @@ def partition(
         soft_wrap=True,
         highlight=False,
     )
+
+
+def _write(labels: np.ndarray, out: Path) -> None:
+    """Writes row and crowd of everyone: whole, or, on a full disk, not at all."""
+    partial = out.with_name(f".{out.name}.part")
+    try:
+        rows = np.column_stack([np.arange(len(labels)), labels])
+        np.savetxt(partial, rows, "%d", ",", header="row,crowd", comments="")
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)
