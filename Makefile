@@ -34,6 +34,8 @@ $(INSTALLED): pyproject.toml requirements-dev.lock requirements-uv.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
 	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements-dev.lock requirements-uv.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@echo "compiling the partitioners ..."
+	@$(BIN)/python -m services.population.partition
 	@touch $@
 
 models: install
