@@ -90,7 +90,7 @@ async def _read(paths: list[Path], fitter: Fitter, tally: Tally) -> None:
     rate = TextColumn("{task.fields[faces]} faces, {task.fields[rate]:.1f} photos/s")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
     with (
-        local_triton()(s.model_repository, DETECTOR.models.values(), s.home / "run" / "fit") as server,
+        local_triton()(s.model_repository, DETECTOR.served, s.home / "run" / "fit") as server,
         Progress(*columns, console=console) as bar,
     ):
         task = bar.add_task("reading photos", total=len(paths), faces=0, rate=0.0)

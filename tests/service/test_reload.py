@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from deploy.local.process import wait_until
 from deploy.local.stack import Service
-from services import metrics
+from services import metrics, serve
 from services.anonymizer.detect import detect
 from services.anonymizer.embed import embed
 from services.anonymizer.models import choose
@@ -275,7 +275,7 @@ def test_service_process_does_not_start_without_the_map_where_it_is_required(tow
     """The launcher's own check is passed by: what counts is that the service does."""
     town.store.path(index.version).unlink()
     required = town.settings.model_copy(update={"enrolment": "require"})
-    monkeypatch.setitem(Service.start.__globals__, "open_index", lambda settings: index)
+    monkeypatch.setattr(serve, "check", lambda settings: None)
     with pytest.raises(StackError, match="not starting: no enrolment map"):
         Service(required, stack.triton.url, tmp_path / "run").start(timeout_s=40)
 
