@@ -40,6 +40,7 @@ CLIENTS_FAULT = {
     grpc.StatusCode.NOT_FOUND,
     grpc.StatusCode.UNAUTHENTICATED,
     grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.CANCELLED,
 }
 
 
