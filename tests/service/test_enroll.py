@@ -191,6 +191,21 @@ def test_new_and_changed_photos_are_read_and_others_are_not(faces, photos, url, 
     np.testing.assert_allclose(rows["p0/0.jpg"]["embedding"], of_one["embedding"], atol=1e-4)
 
 
+def test_photo_that_was_moved_counts_where_it_is_and_one_that_is_gone_until_it_is_dropped(photos, url, tmp_path):
+    folder = Path(shutil.copytree(photos, tmp_path / "photos"))
+    enrolled(folder, "--name", "town", "--triton", url)
+    (folder / "p0" / "0.jpg").rename(folder / "p1" / "0.jpg")
+    (folder / "p2" / "2.jpg").unlink()
+    kept = enrolled(folder, "--name", "town", "--triton", url)
+    assert kept["gone"] == {"moved": 1, "kept": 1, "dropped": 0}
+    assert read_population(Path(kept["folder"])).photos.tolist() == [2, 4, 2, 2, 2]
+    dropped = enrolled(folder, "--name", "town", "--triton", url, "--gone", "drop")
+    assert dropped["gone"] == {"moved": 0, "kept": 0, "dropped": 1}
+    assert read_population(Path(dropped["folder"])).photos.tolist() == [2, 4, 1, 2, 2]
+    again = enrolled(folder, "--name", "town", "--triton", url, "--gone", "drop")
+    assert (again["read"], again["gone"]) == (0, {"moved": 0, "kept": 0, "dropped": 0})
+
+
 def test_chunk_of_a_worker_gives_the_same_rows(photos, url, whole, job):
     """What runs on Ray: pickled, sent, and run with a connection of its own."""
     listing = list_photos(photos, None, False)

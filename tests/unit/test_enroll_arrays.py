@@ -29,10 +29,12 @@ def identities(arrays) -> list[str | None]:
     return [told.identity for told in arrays.told]
 
 
-def test_rows_without_names_are_people_called_by_their_numbers(tmp_path):
+def test_rows_without_names_are_people_called_by_their_file_and_numbers(tmp_path):
     np.save(tmp_path / "e.npy", VALUES)
     arrays = read_rows(tmp_path / "e.npy", None, None)
-    assert identities(arrays) == ["row-000001", "row-000002", "row-000003", "row-000004"]
+    assert [name.rpartition("row-")[2] for name in identities(arrays)] == ["000001", "000002", "000003", "000004"]
+    assert all(name.startswith("e-") for name in identities(arrays))
+    assert identities(read_rows(tmp_path / "e.npy", None, None)) == identities(arrays)
     np.testing.assert_array_equal(arrays.embeddings, VALUES)
     assert (arrays.latents, arrays.latent_dims) == (None, 0)
 

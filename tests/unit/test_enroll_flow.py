@@ -75,6 +75,25 @@ def test_rows_of_another_file_are_added(folder, file, tmp_path):
     assert people.photos.tolist() == [1, 2, 1, 1]
 
 
+def test_rows_without_names_of_two_files_are_different_people(folder, tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("a/e.npy", "b/e.npy"):
+        (tmp_path / name).parent.mkdir()
+        np.save(tmp_path / name, rng.normal(size=(3, 8)))
+        told = enrol(folder, tmp_path / name).told
+    assert told["identities"] == 6
+    assert read_population(folder).photos.tolist() == [1] * 6
+
+
+def test_rows_that_are_not_in_their_file_any_more_count_no_more(folder, file, tmp_path):
+    enrol(folder, file)
+    enrol(folder, write(tmp_path / "other.npz", PEOPLE[3:]))
+    told = enrol(folder, write(file, PEOPLE[:2], seed=5)).told
+    assert told["gone"] == {"moved": 0, "kept": 0, "dropped": 2}
+    people = read_population(folder)
+    assert (people.identities.tolist(), people.photos.tolist()) == (["ann", "bea", "dee"], [1, 1, 1])
+
+
 def test_likely_duplicates_are_told_and_listed(folder, file, tmp_path):
     who = tmp_path / "who.csv"
     who.write_text("identity\nann\nbea\ncid\nann-again\n")

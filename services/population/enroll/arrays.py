@@ -1,5 +1,6 @@
 """Embeddings and latents that exist already -> rows, one a photo or person."""
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ def read_rows(embeddings: Path, latents: Path | None, identities: Path | None) -
     """Reads embeddings, and latents and identities if they are there.
 
     Identities come from the file of identities; else from `identity`, `names` or `image` beside the embeddings, where
-    the path of a photo stands for its first folder; else rows are people called by their numbers.
+    the path of a photo stands for its first folder; else each row is a person called by the file and a number.
 
     Args:
         embeddings: `.npz` with the array `embedding`, `.npy`, or `.parquet` with the column `embedding`.
@@ -55,14 +56,14 @@ def read_rows(embeddings: Path, latents: Path | None, identities: Path | None) -
     """
     values, said = _read_named(embeddings)
     _check(values, embeddings)
-    told = _told(said, identities, len(values), embeddings)
+    source = name_of(embeddings.resolve())
+    told = _told(said, identities, len(values), embeddings, source)
     seen: set[str] = set()
     for row in told:
         if row.photo in seen:
             raise EnrolmentError(f"{embeddings} has two rows called {row.photo!r}; give each its own name")
         seen.add(row.photo)
     found, generator = _latents(latents, _photo_names(said), len(values)) if latents else (None, None)
-    source = name_of(embeddings.resolve())
     return Arrays(source, told, values.astype(np.float32), found, generator)
 
 
@@ -158,13 +159,13 @@ def _check(values: np.ndarray, path: Path) -> None:
         raise EnrolmentError(f"{path}: all {len(values)} embeddings are the same; people cannot be told apart by them")
 
 
-def _told(said: dict[str, list[str]], identities: Path | None, rows: int, path: Path) -> list[Told]:
+def _told(said: dict[str, list[str]], identities: Path | None, rows: int, path: Path, source: str) -> list[Told]:
     """Name, identity and attributes of each row."""
     numbers = [f"row-{number:06d}" for number in range(1, rows + 1)]
     photos = _photo_names(said) or numbers
     if identities is None:
         kind = next((name for name in NAMING if name in said), None)
-        names = said[kind] if kind else numbers
+        names = said[kind] if kind else _unnamed(source, numbers)
         whose = [clean(name.split("/")[0] if kind in PHOTO else name) for name in names]
         if None in whose:
             raise EnrolmentError(f"{path}: `{kind}` of row {whose.index(None) + 1} is empty; say whose it is")
@@ -181,6 +182,12 @@ def _told(said: dict[str, list[str]], identities: Path | None, rows: int, path: 
     if any(line.identity is None for line in lines):
         raise EnrolmentError(f"{identities} leaves an identity empty; every row of an array is somebody's")
     return [Told(photo, line.identity, line.given) for photo, line in zip(photos, lines, strict=True)]
+
+
+def _unnamed(source: str, numbers: list[str]) -> list[str]:
+    """Names of people of whom only the row is known: those of another file, of whatever folder, are others."""
+    which = hashlib.sha256(source.encode()).hexdigest()[:12]
+    return [f"{Path(source).stem}-{which}-{number}" for number in numbers]
 
 
 def _photo_names(said: dict[str, list[str]]) -> list[str] | None:

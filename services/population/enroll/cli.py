@@ -20,6 +20,7 @@ from services.population.enroll.choose import Several
 from services.population.enroll.chunk import Job
 from services.population.enroll.duplicates import SHARE
 from services.population.enroll.flow import Options, Outcome, enroll_arrays, enroll_folder
+from services.population.enroll.gone import Policy
 from services.population.enroll.group import LENIENT
 from services.population.enroll.making import embedder_named, inverter_for, served_models, stated
 from services.population.enroll.run import SHARD_PHOTOS, Engine
@@ -65,6 +66,9 @@ def enroll(
         typer.Option(min=LEAST, help="identities nearer than this may be one; 0.7 of the embedder's if not given"),
     ] = None,
     readmit: Annotated[bool, typer.Option("--readmit", help="enrol people again who were removed")] = False,
+    gone: Annotated[
+        Policy, typer.Option(help="of photos that are not in FOLDER any more: they count on, or are taken out")
+    ] = "keep",
     engine: Annotated[EngineName, typer.Option(help="local or ray")] = "local",
     address: Annotated[str | None, typer.Option(help="of a Ray cluster; one of its own if not given")] = None,
     triton: Annotated[
@@ -96,7 +100,7 @@ def enroll(
         same_person = job.models.embedder.same_person
         apart = (group_threshold or LENIENT * same_person) if group_by_face else None
         place = Engine(engine, address, shard_photos)
-        options = Options(duplicate_threshold or SHARE * same_person, apart, readmit, place)
+        options = Options(duplicate_threshold or SHARE * same_person, apart, readmit, gone, place)
         run = Run(job.source, without_latents=without, estimators=[estimator.name for estimator in job.estimators])
         listing = list_photos(folder, identities, group_by_face)
         outcome = enroll_folder(listing, target, job, options, run, about, partial(_serving, triton))

@@ -14,6 +14,7 @@ from services.population.enroll.arrays import Arrays
 from services.population.enroll.choose import rules_of
 from services.population.enroll.chunk import Job
 from services.population.enroll.finish import group_photos, relabel
+from services.population.enroll.gone import Policy, leave_out_gone
 from services.population.enroll.making import made_with
 from services.population.enroll.progress import watching
 from services.population.enroll.run import Engine, plan_photos, read_photos, store_arrays
@@ -33,6 +34,7 @@ class Options:
     duplicate_threshold: float | None  # None: the embedder is not known, and they are not looked for
     group_threshold: float | None = None  # None: somebody says who the photos are of
     readmit: bool = False
+    gone: Policy = "keep"  # photos that are not in their folder any more
     engine: Engine = field(default_factory=Engine)
 
 
@@ -70,8 +72,10 @@ def enroll_folder(
             with serve(job) as url, watching(Console(stderr=True), len(plan.todo) + plan.kept, plan.kept) as report:
                 start = time.monotonic()
                 read_photos(store, plan, listing, replace(job, url=url), options.engine, report)
+        gone = leave_out_gone(store, listing.source, listing.there, options.gone)
         run = replace(
             run,
+            gone=gone,
             read=len(plan.todo),
             kept=plan.kept,
             seconds=time.monotonic() - start,
@@ -90,7 +94,7 @@ def enroll_folder(
 def enroll_arrays(
     arrays: Arrays, file: Path, folder: Path, made: dict[str, Any], options: Options, about: dict[str, Any]
 ) -> Outcome:
-    """Enrols arrays, read from `file`; see `enroll_folder`."""
+    """Enrols arrays, read from `file`; see `enroll_folder`. The file's rows take the place of those it had before."""
     told = {**about, "source": arrays.source}
     with writing(folder, About(made, arrays.embeddings.shape[1], arrays.latent_dims, told)) as store:
         start = time.monotonic()
@@ -98,7 +102,8 @@ def enroll_arrays(
         stored, refused = store_arrays(store, arrays, file, options.readmit, changed)
         without = "" if arrays.latent_dims else "none were given; see --latents"
         run = Run(arrays.source, stored, len(arrays.told) - stored, time.monotonic() - start, without_latents=without)
-        run = replace(run, refused=len(refused))
+        gone = leave_out_gone(store, arrays.source, {row.photo for row in arrays.told}, "drop")
+        run = replace(run, refused=len(refused), gone=gone)
         if _is_finished(store, told):
             return _outcome(store, run, options)
         return _finished(store, lambda table: table, told, run, options)

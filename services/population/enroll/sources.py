@@ -47,6 +47,7 @@ class Listing:
     entries: list[Entry]
     unread: list[Row]  # what is no photo, or nobody's, without being read
     others: Counter[str]  # pictures of formats that are not read, by suffix
+    there: frozenset[str]  # names of all files that look like photos, whatever is in them
 
 
 @dataclass(frozen=True)
@@ -91,9 +92,10 @@ def list_photos(folder: Path, identities: Path | None, by_face: bool) -> Listing
             unread.append(Row(source, name, NO_IDENTITY, reason=UNNAMED))
         else:
             entries.append(Entry(name, path, whose, told[name].given if name in told else {}))
-    unread += [Row(source, name_of(path.relative_to(folder)), BAD, reason=reason) for path, reason in tally.bad]
+    bad = [Row(source, name_of(path.relative_to(folder)), BAD, reason=reason) for path, reason in tally.bad]
     _require_some(folder, entries, len(found), identities)
-    return Listing(source, entries, unread, tally.others)
+    there = frozenset([*found, *(row.photo for row in bad)])
+    return Listing(source, entries, unread + bad, tally.others, there)
 
 
 def name_of(path: Path) -> str:

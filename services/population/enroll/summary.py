@@ -15,6 +15,7 @@ from rich.table import Table
 
 from services.population.enroll.duplicates import likely_duplicates
 from services.population.enroll.finish import Sureness
+from services.population.enroll.gone import Gone
 from services.population.enroll.reports import BAD, DUPLICATES, write_csv
 from services.population.enroll.rows import ENROLLED, STATUSES
 from services.population.enroll.store import read_photos
@@ -23,6 +24,11 @@ from services.population.tally import show_bad
 from services.text import plain
 
 MOST_PAIRS = 20  # listed on the terminal
+GONE = (  # what becomes of photos that are: moved, kept, dropped
+    "photos were moved or renamed, and count once, as what they are called now",
+    "photos are not in the source any more, and count as before; --gone drop takes them out",
+    "photos are not in the source any more, and were taken out",
+)
 COLUMNS = ("photo", "identity", "status", "reason", "source")  # that the reports need
 
 
@@ -39,6 +45,7 @@ class Run:
     without_latents: str = ""  # why there are none
     estimators: Sequence[str] = ()  # of attributes
     sureness: Sureness | None = None  # of grouping by face
+    gone: Gone = field(default_factory=Gone)
 
 
 @dataclass(frozen=True)
@@ -106,6 +113,7 @@ def summarise(
         "identities_without_a_photo": len(named - people),
         "other_formats": dict(sorted(run.others.items())),
         "refused": run.refused,
+        "gone": asdict(run.gone),
         "latents": population is not None and population.latents is not None,
         "without_latents": run.without_latents,
         "estimators": list(run.estimators),
@@ -131,6 +139,9 @@ def show(told: dict[str, Any], listed: list[tuple[str, ...]], pairs: Pairs | Non
         say(f"{count} {suffix} files are not read; convert them to JPEG, PNG or WebP")
     if told["refused"]:
         say(f"{told['refused']} identities were removed from this population and stay so; --readmit enrols them again")
+    for count, text in zip(told["gone"].values(), GONE, strict=True):
+        if count:
+            say(f"{count} {text}")
     if told["without_latents"]:
         say(f"latents are not known: {told['without_latents']}")
     if told["grouping"]:
