@@ -236,6 +236,12 @@ class PopulationBusy(AnonFacesError):
     code = "population_busy"
 
 
+class WorkersLost(AnonFacesError):
+    """A cluster's workers died whenever they tried a piece of work."""
+
+    code = "workers_lost"
+
+
 class IndexRefused(AnonFacesError):
     """A cluster index does not add up: below k, changed, or made for other models."""
 

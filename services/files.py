@@ -5,12 +5,24 @@ import fcntl
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from services.errors import ConfigurationError, PopulationBusy
+
+FILE_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"  # of a population or an index, which folders and files are called by
+
+
+def read_regular(path: Path) -> bytes:
+    """A file's bytes. Raises OSError if it is none: a pipe would be waited for, for ever."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        return stream.read()
 
 
 def sha256_of(path: Path) -> str:

@@ -72,13 +72,16 @@ class LookUp:
         """Each face's crowd, in their order.
 
         Args:
-            embeddings: float32 [n, d].
+            embeddings: float32 [n, d], finite.
             names: people that are known to be in the photo. Each is given the face that fits, all distances taken
                 together (Kuhn 1955), however far; the other faces are recognised as usual.
 
         Raises:
             UnknownIdentity: somebody named is not enrolled, or there are fewer faces than names.
+            ValueError: an embedding is not finite, and so is near nobody.
         """
+        if not np.isfinite(embeddings).all():
+            raise ValueError("an embedding is not finite")
         if len(names) > len(embeddings):
             raise UnknownIdentity(f"{len(names)} people are named, but {len(embeddings)} faces can be replaced")
         if len(embeddings) == 0:

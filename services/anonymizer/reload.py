@@ -16,6 +16,7 @@ from services import metrics
 from services.anonymizer.pipeline import Pipeline
 from services.anonymizer.triton import Triton
 from services.errors import AnonFacesError, DeadlineExceeded, ModelServerUnavailable
+from services.files import read_regular
 from services.population.compatibility import models_for
 from services.population.index import CROWDS, MANIFEST, EnrolmentStore, open_index
 from services.population.index.series import CURRENT
@@ -68,7 +69,7 @@ def _stamp(path: Path) -> Stamp:
 def _claimed(manifest: Path, stamp: Stamp) -> tuple[str, str]:
     """The name and version that a manifest claims, unchecked; read anew only when the file was changed."""
     try:
-        told = json.loads(manifest.read_bytes())
+        told = json.loads(read_regular(manifest))
         return str(told["name"]), str(told["version"])
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return "", ""

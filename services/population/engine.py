@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Literal, Protocol, TypeVar
 
-from services.errors import ConfigurationError
+from services.errors import ConfigurationError, WorkersLost
 
 T = TypeVar("T")
 R = TypeVar("R")
+RETRIES = 5  # of a task whose worker dies
 AHEAD = 2  # items under way, for each worker: so many are held in memory
 
 EngineName = Literal["local", "ray"]
@@ -24,6 +25,9 @@ class Engine(Protocol):
 
         Args:
             function: a module's own, or a `functools.partial` of one, so that it can be sent to another machine.
+
+        Raises:
+            WorkersLost: an item's workers died each time it was tried.
         """
         ...
 
@@ -56,7 +60,7 @@ class RayEngine:
         self._ray, self.workers = ray, workers
 
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
-        task = self._ray.remote(max_retries=5)(function if hasattr(function, "__name__") else _call)
+        task = self._ray.remote(max_retries=RETRIES)(function if hasattr(function, "__name__") else _call)
         leading = () if hasattr(function, "__name__") else (self._ray.put(function),)
         waiting: deque[Any] = deque()
         try:
@@ -75,6 +79,12 @@ class RayEngine:
             return self._ray.get(reference)
         except self._ray.exceptions.RayTaskError as failed:
             raise failed.cause from failed
+        except self._ray.exceptions.RayError as failed:
+            raise WorkersLost(
+                f"the Ray cluster could not do a piece of work, though it was tried {RETRIES + 1} times "
+                f"({type(failed).__name__}); see its log for a worker that was killed, perhaps for memory, and run the "
+                "same command again"
+            ) from failed
 
 
 def _call(function: Callable[[T], R], item: T) -> R:

@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 import pytest
 
-from services.errors import ConfigurationError, PartitionError
+from services.errors import ConfigurationError, PartitionError, WorkersLost
 from services.population.engine import Engine, engine_for
 from services.population.partition import partition
 from services.population.partition.swap import WHOLE
@@ -46,6 +46,11 @@ def refuse(number: int) -> int:
     raise PartitionError(f"not {number}")
 
 
+def die(number: int) -> int:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
 def test_labels_are_those_of_this_machine(ray_engine):
     points = people(WHOLE + 300)
     there = partition(points, 10, "swap", 3, "quick", ray_engine)
@@ -66,6 +71,11 @@ def test_killed_worker_loses_nothing(ray_engine, tmp_path):
 def test_error_of_a_worker_is_raised_as_itself(ray_engine):
     with pytest.raises(PartitionError, match="not 7"):
         list(ray_engine.map(refuse, [7]))
+
+
+def test_work_that_kills_every_worker_ends_in_an_error_that_says_so(ray_engine):
+    with pytest.raises(WorkersLost, match="WorkerCrashedError"):
+        list(ray_engine.map(die, [1]))
 
 
 def test_address_where_no_cluster_answers_is_named():

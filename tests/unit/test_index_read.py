@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -76,6 +77,14 @@ def test_file_of_another_length_is_refused(folder, name, change):
 def test_missing_file_is_refused(folder, name):
     (folder / name).unlink()
     with pytest.raises(IndexRefused, match=name):
+        read_index(folder)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_pipe_in_place_of_a_file_is_refused_and_not_waited_for(folder, name):
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(IndexRefused, match="no regular file"):
         read_index(folder)
 
 

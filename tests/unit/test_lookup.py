@@ -74,6 +74,13 @@ def test_no_faces_give_no_assignments():
     assert look_up(np.empty((0, 2), np.float32), index()) == []
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("enrolled", [True, False])
+def test_face_that_is_near_nobody_gets_no_crowd(value, enrolled):
+    with pytest.raises(ValueError, match="not finite"):
+        look_up(np.vstack([at(9.0), at(value)]), index(enrolled=enrolled))
+
+
 def test_everyone_is_a_stranger_where_nobody_is_enrolled():
     (found,) = look_up(at(9.0), index(PLACES[:0], CROWD[:0]))
     assert (found.crowd, found.enrolled) == (1, False)

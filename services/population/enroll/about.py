@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from services.errors import EnrolmentError
+from services.files import FILE_NAME
 from services.population.enroll.shards import replace_file
 
 FORMAT = "anonfaces-population-1"
 ABOUT, REMOVED = "population.json", "removed.json"
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class About:
 
 def population_folder(name: str, populations: Path) -> Path:
     """The folder of a population. Raises EnrolmentError if that is no name for one."""
-    if not NAME.fullmatch(name):
+    if not re.fullmatch(FILE_NAME, name):
         raise EnrolmentError(f"{name!r} cannot name a population; take letters, digits, '-', '_' and '.'")
     return populations / name
 

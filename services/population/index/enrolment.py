@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from services.errors import IndexRefused
-from services.files import fsync_directory
+from services.files import fsync_directory, read_regular
 from services.population.index.crowds import UNREADABLE, Crowds, pack, unpack
 from services.population.index.seal import make_key, read_key, seal, tags, unseal
 from services.settings import Settings
@@ -199,7 +199,7 @@ class EnrolmentStore:
         """
         key = read_key(self.key_file)
         try:
-            data = unseal(self.path(version).read_bytes(), key, version)
+            data = unseal(read_regular(self.path(version)), key, version)
             return Enrolment(**unpack(data, ARRAYS))
         except OSError as missing:
             raise IndexRefused(f"no enrolment map at {self.path(version)} ({missing.strerror})") from missing

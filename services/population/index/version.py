@@ -16,13 +16,13 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from services.errors import IndexRefused
-from services.files import write_durably
+from services.files import FILE_NAME, read_regular, write_durably
 from services.population.index.crowds import ARRAYS, UNREADABLE, Crowds, check_crowds, pack, unpack
 from services.population.index.enrolment import Enrolment
 
 FORMAT = 3
 MANIFEST, CROWDS = "manifest.json", "crowds.npz"
-NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"  # of an index: names the folders of its versions, its maps and its key
+NAME = FILE_NAME  # of an index: names the folders of its versions, its maps and its key
 
 Count = Annotated[int, Field(ge=0)]
 
@@ -181,7 +181,7 @@ def read_version(folder: Path) -> ClusterIndex:
         IndexRefused: there is none, a byte differs, another format, or the guarantee does not hold.
     """
     try:
-        raw = {name: (folder / name).read_bytes() for name in (MANIFEST, CROWDS)}
+        raw = {name: read_regular(folder / name) for name in (MANIFEST, CROWDS)}
     except OSError as missing:
         raise IndexRefused(
             f"no cluster index at {folder} ({missing.strerror}: {Path(missing.filename or '').name}); "
