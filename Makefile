@@ -80,6 +80,8 @@ proto: install
 lock: install
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header pyproject.toml --extra dev -o requirements-dev.lock
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header pyproject.toml -c requirements-dev.lock -o requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header pyproject.toml --extra convert \
+		-c requirements-dev.lock -o requirements-models.lock
 	@echo "uv==$$($(BIN)/uv --version | cut -d' ' -f2)" | \
 		$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header - -o requirements-uv.lock
 
