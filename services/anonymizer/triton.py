@@ -11,7 +11,10 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 from services import metrics, tracing
 from services.errors import DeadlineExceeded, ModelServerUnavailable
 
+# Tritons behind one name are asked in turn, and a name is looked up again soon after one has gone.
 CHANNEL = [
+    ("grpc.lb_policy_name", "round_robin"),
+    ("grpc.dns_min_time_between_resolutions_ms", 5000),
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
     ("grpc.initial_reconnect_backoff_ms", 200),
