@@ -82,6 +82,8 @@ lock: install
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header pyproject.toml -c requirements-dev.lock -o requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header pyproject.toml --extra convert \
 		-c requirements-dev.lock -o requirements-models.lock
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header pyproject.toml --extra population \
+		--extra ray --extra local -c requirements-dev.lock -o requirements-population.lock
 	@echo "uv==$$($(BIN)/uv --version | cut -d' ' -f2)" | \
 		$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header - -o requirements-uv.lock
 

@@ -10,12 +10,13 @@ from conversion import fit_cli
 from conversion.catalogue import Catalogue
 from conversion.engine import batches_of, build_engine
 from conversion.inversion.cli import judge_inversion
+from conversion.prepare import prepare
 from conversion.registry import KINDS, RECIPES, Network, Noise, Options, Precision
 from conversion.repository import Published, convert, convert_file, is_current
 from conversion.table import describe, markdown, names_of
 from conversion.triton_config import stale_gpu_configs, write_gpu_configs
 from services.errors import ConfigurationError, ConversionError, WeightsError
-from services.settings import settings
+from services.settings import ROOT, settings
 
 app = typer.Typer(help="Weights, and the models made from them.", no_args_is_help=True)
 app.add_typer(fit_cli.app, name="fit")
@@ -120,6 +121,23 @@ def _show(published: list[Published]) -> None:
             f"{parity['reference']}; {model.bytes / 1e6:.1f} MB",
             soft_wrap=True,
         )
+
+
+@app.command("prepare")
+def prepare_repository(
+    carried: Annotated[Path, typer.Option(help="the project's repository, with its configurations")] = (
+        ROOT / "model_repository"
+    ),
+) -> None:
+    """Makes the settings' model repository whole: lays out, pulls, verifies and converts what is missing or changed.
+
+    What the image of models does in front of Triton. It may be run again at any time, on a volume that is kept.
+    """
+
+    def tell(line: str) -> None:
+        console.print(line, soft_wrap=True, highlight=False)
+
+    prepare(_catalogue(), carried, settings().model_repository, tell)
 
 
 @app.command("configs")

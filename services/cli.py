@@ -25,6 +25,7 @@ GROUPS = {
     "photos": ("services.population.photos_cli", "local"),
     "local": ("deploy.local.cli", "local"),
 }
+SET_UP = ("conversion", "deploy")  # packages of this project that its images leave out, as far as they are not theirs
 
 
 class Groups(TyperGroup):
@@ -40,16 +41,21 @@ class Groups(TyperGroup):
         try:
             group = typer.main.get_group(import_module(module).app)
         except ModuleNotFoundError as missing:
-            if (missing.name or "").split(".")[0] in ("services", "conversion", "deploy"):
+            absent = missing.name or ""
+            if absent in SET_UP:
+                return _refusing(
+                    cmd_name, "is not in this installation, a part of the whole; deploy/container has others"
+                )
+            if absent.split(".")[0] in ("services", *SET_UP):
                 raise
-            return _not_installed(cmd_name, extra, missing.name or "")
+            told = f"needs the extra `{extra}` (no module {absent}): pip install 'anonfaces[{extra}]'"
+            return _refusing(cmd_name, told)
         group.name = cmd_name
         return group
 
 
-def _not_installed(name: str, extra: str, module: str) -> TyperCommand:
+def _refusing(name: str, told: str) -> TyperCommand:
     """What stands for a group whose packages are not there."""
-    told = f"needs the extra `{extra}` (no module {module}): pip install 'anonfaces[{extra}]'"
 
     def refuse(*args: object, **kwargs: object) -> None:
         raise ConfigurationError(f"`anonfaces {name}` {told}")

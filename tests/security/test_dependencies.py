@@ -8,7 +8,13 @@ import pytest
 
 from services.settings import ROOT
 
-LOCKS = ["requirements.lock", "requirements-dev.lock", "requirements-models.lock", "requirements-uv.lock"]
+LOCKS = [
+    "requirements.lock",
+    "requirements-dev.lock",
+    "requirements-models.lock",
+    "requirements-population.lock",
+    "requirements-uv.lock",
+]
 PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[a-z0-9,-]+\])?==([A-Za-z0-9.+!_-]+)(?: ;|$)")
 # Of what a running service installs. Words that a licence must be made of, whichever way it is written.
 LICENCES = re.compile(
@@ -35,10 +41,11 @@ def test_every_requirement_is_pinned_to_hashes_and_comes_from_the_index(lock):
 
 
 def test_locks_agree_with_each_other():
-    service, development, models = (
-        dict(PINNED.match(line).groups() for line, _ in requirements(lock)) for lock in LOCKS[:3]
+    service, development, *images = (
+        dict(PINNED.match(line).groups() for line, _ in requirements(lock)) for lock in LOCKS[:4]
     )
-    assert service.items() <= models.items() <= development.items()
+    for image in images:
+        assert service.items() <= image.items() <= development.items()
 
 
 def test_licences_of_what_the_service_installs_are_permissive_or_of_files():

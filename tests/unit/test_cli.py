@@ -37,6 +37,14 @@ def test_fault_of_our_own_in_a_group_is_not_taken_for_a_missing_package(monkeypa
     assert isinstance(CliRunner().invoke(cli.COMMANDS, ["models"]).exception, ModuleNotFoundError)
 
 
+def test_group_that_an_image_leaves_out_says_so(monkeypatch):
+    monkeypatch.setattr(cli, "SET_UP", ("not_a_package",))
+    monkeypatch.setitem(cli.GROUPS, "models", ("not_a_package.cli", "convert"))
+    told = CliRunner().invoke(cli.COMMANDS, ["models", "list"]).exception
+    assert isinstance(told, ConfigurationError)
+    assert "not in this installation" in str(told)
+
+
 def test_help_lists_every_group_though_one_is_missing(monkeypatch):
     monkeypatch.setitem(cli.GROUPS, "models", ("not_a_package.cli", "convert"))
     done = CliRunner().invoke(cli.COMMANDS, ["--help"])
