@@ -19,7 +19,9 @@ OWNED = {
 }  # fmt: skip
 # What Kubernetes defines, and checks by itself when it is rendered.
 FREE = {"nodeSelector", "annotations", "labels", "requests", "limits"}
+STRINGS = {"names", "models", "enroll", "build"}  # lists of them; other lists hold objects
 QUANTITY = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(m|[KMGT]i?)?$"}
+SECONDS = r"^[0-9]+(\.[0-9]+)?$"
 ENUMS = {
     "pullPolicy": ["Always", "IfNotPresent", "Never"],
     "config": ["cpu", "gpu"],
@@ -27,7 +29,11 @@ ENUMS = {
 PATTERNS = {
     "digest": r"^(sha256:[0-9a-f]{64})?$",
     "interval": r"^[0-9]+(ms|s|m)$",
-    "queueSeconds": r"^[0-9]+(\.[0-9]+)?$",
+    "queueSeconds": SECONDS,
+    "tritonQueueSeconds": SECONDS,
+    "folder": r"^[A-Za-z0-9._-]*$",
+    "run": r"^[a-z0-9]([a-z0-9-]{0,14}[a-z0-9])?$",
+    "version": r"^([0-9]{4}-[0-9a-f]{12})?$",
 }
 
 
@@ -48,7 +54,8 @@ def _of(value: Any, name: str) -> dict[str, Any]:
         properties = {key: _of(inner, key) for key, inner in value.items()}
         return {"type": "object", "additionalProperties": False, "properties": properties}
     if isinstance(value, list):
-        return {"type": "array", "items": {"type": "string" if name in ("names",) else "object"}}
+        words = {"type": "string", "pattern": r"^[\w./:,=-]+$"}  # no quote, no blank: some are a shell's
+        return {"type": "array", "items": words if name in STRINGS else {"type": "object"}}
     if isinstance(value, bool):
         return {"type": "boolean"}
     if isinstance(value, int):

@@ -1,74 +1,56 @@
-"""What the chart promises, on what helm renders of it. No cluster was asked: admission and scheduling are not tried."""
+"""What the chart promises of pods, on what helm renders of it. No cluster was asked: see docs/operations.md."""
 
-import itertools
+import math
 import re
 
 import pytest
 import yaml
 
-from deploy.checks.reachability import Pod, pods_of, reaches
 from deploy.checks.tools import CHART, helm
-from deploy.checks.values_schema import OWNED, document
-from services.anonymizer.models import choose
+from deploy.checks.values_schema import document
+from services.anonymizer.api.batch import AHEAD
 from services.errors import ConfigurationError
-from services.population.compatibility import served_models
 from services.settings import Settings
-from tests.deploy.conftest import EVERYTHING, SETS
+from tests.deploy.conftest import (
+    EVERYTHING,
+    GATEWAY,
+    SETS,
+    container,
+    containers,
+    environment,
+    gibibytes,
+    kinds,
+    named,
+    pod_templates,
+    values_of,
+)
 
-PREFIX = "ANONFACES_"
-
-
-@pytest.fixture(scope="module", params=SETS)
-def objects(request, render) -> list[dict]:
-    return render(request.param)
-
-
-def kinds(objects: list[dict], kind: str) -> list[dict]:
-    return [one for one in objects if one["kind"] == kind]
-
-
-def templates(objects: list[dict]) -> list[dict]:
-    """The pods' specifications."""
-    return [d["spec"]["template"]["spec"] for d in kinds(objects, "Deployment")] + [
-        p["spec"] for p in kinds(objects, "Pod")
-    ]
-
-
-def containers(objects: list[dict]) -> list[dict]:
-    return [c for spec in templates(objects) for c in (*spec["containers"], *spec.get("initContainers", []))]
-
-
-def environment(objects: list[dict]) -> dict[str, str]:
-    (service,) = (c for c in containers(objects) if c["name"] == "service")
-    return {one["name"]: one["value"] for one in service["env"]}
+KEYS = "access.keysSecret=k"
+# docs/faults.md: what a flood was seen to take. A worker's own memory, and bytes for each pixel of a WebP worked on.
+WORKER_BYTES, PIXEL_BYTES = 0.76e9, 20
 
 
 # --- what is well-formed --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("values", SETS)
-def test_chart_is_free_of_what_helm_warns_of(values):
-    said = helm("lint", "--strict", str(CHART), "-f", str(CHART / "values" / f"{values}.yaml"), "--set", EVERYTHING)
+@pytest.mark.parametrize("more", [EVERYTHING, GATEWAY], ids=lambda path: path.stem)
+@pytest.mark.parametrize("which", SETS)
+def test_chart_is_free_of_what_helm_warns_of(which, more):
+    said = helm("lint", "--strict", str(CHART), *values_of(which, more))
     assert "0 chart(s) failed" in said
     assert "[WARNING]" not in said
-
-
-def test_every_object_is_valid_by_the_schemas_of_kubernetes(objects):
-    kubernetes_validate = pytest.importorskip("kubernetes_validate")
-    unknown = set()
-    for one in objects:
-        try:
-            kubernetes_validate.validate(one, "1.37", strict=True)
-        except kubernetes_validate.SchemaNotFoundError:
-            unknown.add((one["apiVersion"], one["kind"]))
-    custom = {("keda.sh/v1alpha1", "ScaledObject")}
-    custom |= {("monitoring.coreos.com/v1", kind) for kind in ("ServiceMonitor", "PrometheusRule")}
-    assert unknown <= custom
 
 
 def test_names_are_not_used_twice(objects):
     names = [(one["kind"], one["metadata"]["name"]) for one in objects]
     assert len(names) == len(set(names))
+
+
+def test_names_fit_however_long_that_of_the_release_is():
+    told = helm("template", "r" * 53, str(CHART), *values_of("gpu", EVERYTHING), "--set", f"population.run={'x' * 16}")
+    objects = [one for one in yaml.safe_load_all(told) if one]
+    assert max(len(one["metadata"]["name"]) for one in objects) <= 63
+    assert len(kinds(objects, "RayJob")[0]["metadata"]["name"]) <= 47  # KubeRay adds to it
 
 
 def test_schema_of_the_values_is_that_of_the_settings():
@@ -84,13 +66,17 @@ def test_schema_of_the_values_is_that_of_the_settings():
         "settings.max_concurrency=0",
         "settings.host=0.0.0.0",
         "triton.config=gup",
+        "triton.gpu.counts=1",
         "image.digest=sha256:12",
+        "index.version=latest",
         "service.replicas=two",
+        "gateway.hosts=faces.example",
+        "population.enroll={--name town; rm -r /indexes}",
     ],
 )
 def test_typo_in_the_values_is_refused(render, wrong):
     with pytest.raises(ConfigurationError, match="schema"):
-        render(chosen=f"{EVERYTHING},{wrong}")
+        render(chosen=wrong)
 
 
 # --- what must not be installed -------------------------------------------------------------------------------------
@@ -100,174 +86,158 @@ def test_typo_in_the_values_is_refused(render, wrong):
     ("chosen", "says"),
     [
         ("access.anonymous=false", "anonfaces keys add"),
-        ("access.keysSecret=k,image.tag=latest", "latest"),
-        ("access.keysSecret=k,service.terminationGraceSeconds=30", "terminationGraceSeconds"),
-        ("access.keysSecret=k,settings.request_timeout_s=300", "terminationGraceSeconds"),
-        ("access.keysSecret=k,triton.config=gpu", "gpu.count"),
-        ("access.keysSecret=k,ingress.enabled=true", "ingress.host"),
+        (f"{KEYS},access.tlsSecret=t,access.clientCaSecret=c", "access.clientSecret"),
+        (f"{KEYS},image.tag=latest", "latest"),
+        (f"{KEYS},service.terminationGraceSeconds=30", "terminationGraceSeconds"),
+        (f"{KEYS},settings.request_timeout_s=300", "terminationGraceSeconds"),
+        (f"{KEYS},settings.max_batch_photos=64", "the longest batch"),
+        (f"{KEYS},settings.triton_timeout_s=100", "triton.terminationGraceSeconds"),
+        (f"{KEYS},triton.config=gpu", "gpu.count"),
+        (f"{KEYS},triton.gpu.count=1,autoscaling.triton.enabled=true", "autoscaling.keda"),
+        (f"{KEYS},ingress.enabled=true", "ingress.host"),
+        (f"{KEYS},gateway.enabled=true", "gateway.parents"),
+        (f"{KEYS},monitoring.serviceMonitor=true,access.openMetrics=false", "monitoring.keySecret"),
+        (f"{KEYS},traces.endpoint=http://collector:4318", "networkPolicy.collector"),
+        (f"{KEYS},population.enabled=true", "models.claim"),
     ],
 )
 def test_installation_that_would_not_hold_is_refused_and_says_why(render, chosen, says):
     with pytest.raises(ConfigurationError, match=re.escape(says)):
-        render(chosen=chosen)
+        render(chosen=chosen, more=())
+
+
+@pytest.mark.parametrize(
+    ("chosen", "says"),
+    [
+        ("gateway.grpcHost=faces.example", "gateway.grpcHost"),
+        ("gateway.caConfigMap=", "gateway.caConfigMap"),
+        ("access.clientCaSecret=c,access.clientSecret=o", "client certificate"),
+    ],
+)
+def test_gateway_that_would_not_work_is_refused_and_says_why(render, chosen, says):
+    with pytest.raises(ConfigurationError, match=re.escape(says)):
+        render(chosen=chosen, more=(GATEWAY,))
 
 
 # --- pods -----------------------------------------------------------------------------------------------------------
 
 
 def test_no_pod_has_more_rights_than_it_needs(objects):
-    for spec in templates(objects):
+    for spec in pod_templates(objects):
         assert spec["automountServiceAccountToken"] is False
+        assert spec["enableServiceLinks"] is False
         assert spec["securityContext"]["runAsNonRoot"] is True
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
         assert not any("hostPath" in volume for volume in spec.get("volumes", []))
-    for container in containers(objects):
-        rights = container["securityContext"]
+    for one in containers(objects):
+        rights = one["securityContext"]
         assert rights["readOnlyRootFilesystem"] is True
         assert rights["allowPrivilegeEscalation"] is False
         assert rights["capabilities"] == {"drop": ["ALL"]}
 
 
 def test_every_container_has_requests_limits_of_memory_and_a_fixed_image(objects):
-    for container in containers(objects):
-        assert {"cpu", "memory"} <= container["resources"]["requests"].keys()
-        assert "memory" in container["resources"]["limits"]
-        assert re.fullmatch(r"[\w./-]+(:(?!latest)[\w.-]+|@sha256:[0-9a-f]{64})", container["image"])
+    for one in containers(objects):
+        assert {"cpu", "memory"} <= one["resources"]["requests"].keys()
+        assert "memory" in one["resources"]["limits"]
+        assert re.fullmatch(r"[\w./-]+(:(?!latest)[\w.-]+|@sha256:[0-9a-f]{64})", one["image"])
+
+
+def test_every_volume_of_a_pod_that_can_be_written_to_has_a_limit(objects):
+    for spec in pod_templates(objects):
+        assert all(v["emptyDir"]["sizeLimit"] for v in spec["volumes"] if "emptyDir" in v)
+        mounted = {m["name"] for c in (*spec["containers"], *spec.get("initContainers", [])) for m in c["volumeMounts"]}
+        assert mounted == {v["name"] for v in spec["volumes"]}
+
+
+def test_memory_suffices_for_a_flood_of_the_largest_photos(render):
+    for which in SETS:
+        objects = render(which, more=(GATEWAY,))
+        told = {name.removeprefix("ANONFACES_").lower(): value for name, value in environment(objects).items()}
+        s = Settings(**{name: value for name, value in told.items() if name.startswith(("max_", "surrogate_"))})
+        worker = WORKER_BYTES + s.max_held_bytes + s.max_pixels_in_work * PIXEL_BYTES + s.surrogate_cache_bytes
+        scratch = gibibytes(
+            named(objects, "Deployment", "town")["spec"]["template"]["spec"]["volumes"][0]["emptyDir"]["sizeLimit"]
+        )
+        limit = gibibytes(container(objects, "service")["resources"]["limits"]["memory"])
+        assert worker / 2**30 + scratch <= limit, which
 
 
 def test_every_server_has_all_three_probes(objects):
     for deployment in kinds(objects, "Deployment"):
-        (container,) = deployment["spec"]["template"]["spec"]["containers"]
-        assert {"startupProbe", "readinessProbe", "livenessProbe"} <= container.keys()
+        (one,) = deployment["spec"]["template"]["spec"]["containers"]
+        assert {"startupProbe", "readinessProbe", "livenessProbe"} <= one.keys()
 
 
-def test_readiness_proves_the_models_and_liveness_does_not_ask_them(objects):
-    (service,) = (c for c in containers(objects) if c["name"] == "service")
-    assert service["readinessProbe"]["httpGet"]["path"] == "/readyz"
-    assert service["livenessProbe"]["httpGet"]["path"] == "/livez"
+def test_readiness_proves_the_models_and_the_others_do_not_ask_them(objects):
+    asked = {}
+    for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
+        probe = container(objects, "service")[kind]
+        asked[kind] = probe["httpGet"]["path"] if "httpGet" in probe else probe["exec"]["command"][-1]
+    assert asked == {"startupProbe": "/livez", "readinessProbe": "/readyz", "livenessProbe": "/livez"}
 
 
-def test_pod_is_given_longer_to_stop_than_a_request_may_take(objects):
-    (spec,) = (t for t in templates(objects) if t["containers"][0]["name"] == "service")
+def test_pod_is_given_longer_to_stop_than_its_longest_request_may_take(objects):
+    told = environment(objects)
+    at_once = min(AHEAD, max(1, int(told["ANONFACES_MAX_CONCURRENCY"]) // 2))
+    photos = int(told.get("ANONFACES_MAX_BATCH_PHOTOS", Settings().max_batch_photos))
+    longest = math.ceil(photos / at_once) * Settings().request_timeout_s
+    spec = named(objects, "Deployment", "town")["spec"]["template"]["spec"]
     pause = spec["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
-    assert spec["terminationGracePeriodSeconds"] >= pause + Settings().request_timeout_s + 10
+    assert spec["terminationGracePeriodSeconds"] >= pause + longest + 10
+
+
+def test_triton_is_given_longer_to_stop_than_its_clients_take_to_find_others_and_it_to_answer(objects):
+    spec = named(objects, "Deployment", "town-triton")["spec"]["template"]["spec"]
+    arguments = dict(one.removeprefix("--").split("=") for one in spec["containers"][0]["args"] if "=" in one)
+    pause = spec["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+    # Connections live 30 s and a tenth. One that was made anew on an old answer of DNS lives once more.
+    assert pause >= 2 * 1.1 * int(arguments["grpc-max-connection-age"]) / 1000
+    assert int(arguments["exit-timeout-secs"]) >= Settings().triton_timeout_s
+    assert spec["terminationGracePeriodSeconds"] > pause + int(arguments["exit-timeout-secs"])
 
 
 def test_new_pod_is_ready_before_an_old_one_goes(objects):
     for deployment in kinds(objects, "Deployment"):
-        assert deployment["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+        assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+
+
+def test_where_no_gpu_is_to_spare_an_old_triton_goes_first(render):
+    triton = named(render(chosen="triton.surge=false"), "Deployment", "town-triton")
+    assert triton["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
+
+
+def test_upgrade_of_the_chart_alone_restarts_nothing(objects):
+    for deployment in kinds(objects, "Deployment"):
+        assert (
+            not {"helm.sh/chart", "app.kubernetes.io/version"}
+            & deployment["spec"]["template"]["metadata"]["labels"].keys()
+        )
 
 
 def test_nothing_of_a_photo_can_reach_a_disk(objects):
-    """The service writes to memory only: its one volume that can be written to is a tmpfs."""
-    (spec,) = (t for t in templates(objects) if t["containers"][0]["name"] == "service")
-    mounts = {m["name"] for m in spec["containers"][0]["volumeMounts"] if not m.get("readOnly")}
-    volumes = {v["name"]: v for v in spec["volumes"]}
-    assert mounts
-    assert all(volumes[name]["emptyDir"]["medium"] == "Memory" for name in mounts)
+    """The service and the workers of a population write to memory only: what they can write to is a tmpfs."""
+    for spec in pod_templates(objects):
+        if spec["containers"][0]["name"] not in ("service", "ray"):
+            continue
+        volumes = {v["name"]: v for v in spec["volumes"]}
+        writable = {m["name"] for c in spec["containers"] for m in c["volumeMounts"] if not m.get("readOnly")}
+        assert "scratch" in writable
+        assert writable <= {"scratch", "indexes", "populations"}  # the last two: the head of a population, its results
+        assert volumes["scratch"]["emptyDir"]["medium"] == "Memory"
 
 
-# --- settings -------------------------------------------------------------------------------------------------------
+def test_gpu_is_asked_for_by_its_resource_and_tolerated(render):
+    objects = render("gpu", chosen="triton.gpu.resource=nvidia.com/mig-1g\\.10gb,triton.gpu.count=2")
+    resources = container(objects, "triton")["resources"]
+    assert resources["limits"]["nvidia.com/mig-1g.10gb"] == resources["requests"]["nvidia.com/mig-1g.10gb"] == 2
+    (spec,) = (s for s in pod_templates(objects) if s["containers"][0]["name"] == "triton")
+    assert spec["tolerations"][0]["key"] == "nvidia.com/gpu"
 
 
-def test_every_variable_is_a_setting_with_a_value_that_it_takes(objects, monkeypatch):
-    told = environment(objects)
-    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
-    assert set(told) <= known
-    for name, value in told.items():
-        monkeypatch.setenv(name, value)
-    settings = Settings()
-    assert settings.host == "0.0.0.0"
-    assert settings.triton_url == "town-triton:8001"
+def test_engines_have_a_place_where_the_configurations_of_the_models_put_them(render):
+    from conversion.triton_config import ENGINE_CACHE
 
-
-def test_settings_that_the_chart_owns_are_settings():
-    assert set(Settings.model_fields) >= OWNED
-
-
-def test_integers_stay_integers(render, monkeypatch):
-    """Helm makes 536870912 a float, and writes it as 5.36870912e+08."""
-    told = environment(render("gpu-large"))
-    assert told[f"{PREFIX}MAX_HELD_BYTES"] == "536870912"
-
-
-def test_models_that_triton_loads_are_those_of_the_default_index(objects):
-    (triton,) = (c for c in containers(objects) if c["name"] == "triton")
-    loaded = {a.removeprefix("--load-model=") for a in triton["args"] if a.startswith("--load-model=")}
-    assert loaded == served_models(Settings(), choose(Settings()))
-
-
-def test_without_a_map_the_service_does_not_look_for_one(render):
-    chosen = EVERYTHING.replace("index.maps.keySecret=map,", "")
-    assert environment(render(chosen=chosen))[f"{PREFIX}ENROLMENT"] == "off"
-
-
-# --- who reaches whom -----------------------------------------------------------------------------------------------
-
-
-def test_only_the_service_reaches_triton_and_only_ingress_and_prometheus_the_service(objects):
-    policies = kinds(objects, "NetworkPolicy")
-    pods = pods_of(objects, "faces")
-    service, triton, test = pods["town"], pods["town-triton"], pods["town-test"]
-    ingress, prometheus = Pod("ingress-nginx"), Pod("monitoring")
-    dns = Pod("kube-system", {"k8s-app": "kube-dns"})
-    strangers = [Pod("faces", {"app": "x"}), Pod("elsewhere"), Pod("kube-system", {"app": "x"})]
-    reached = {
-        (name, port)
-        for name, source in {"service": service, "ingress": ingress, "prometheus": prometheus, "test": test}.items()
-        for target, ports in ((service, (8080, 8081)), (triton, (8000, 8001, 8002)))
-        for port in ports
-        if source is not target and reaches(policies, source, target, port)
-    }
-    assert reached == {
-        ("service", 8001),
-        ("ingress", 8080),
-        ("ingress", 8081),
-        ("prometheus", 8080),
-        ("prometheus", 8002),
-        ("test", 8080),
-        ("test", 8081),
-    }
-    for stranger, pod in itertools.product(strangers, (service, triton)):
-        assert not any(reaches(policies, stranger, pod, port) for port in (8000, 8001, 8002, 8080, 8081))
-        assert not any(reaches(policies, pod, stranger, port) for port in (80, 443, 8080))
-    assert reaches(policies, service, dns, 53, "UDP")
-    assert not reaches(policies, triton, dns, 53, "UDP")
-
-
-def test_health_and_metrics_are_not_published(objects):
-    for ingress in kinds(objects, "Ingress"):
-        paths = [p["path"] for rule in ingress["spec"]["rules"] for p in rule["http"]["paths"]]
-        assert set(paths) <= {"/v1", "/anonfaces.v1.Anonymizer"}
-
-
-# --- custom resources -----------------------------------------------------------------------------------------------
-
-
-def test_scaler_asks_for_a_metric_that_there_is(render):
-    from services.metrics_doc import all_metrics
-
-    (scaler,) = kinds(render("gpu-large"), "ScaledObject")
-    (query,) = (t["metadata"]["query"] for t in scaler["spec"]["triggers"] if t["type"] == "prometheus")
-    name = re.search(r"anonfaces_\w+", query)[0].removesuffix("_bucket")
-    assert name in {metric._name for metric in all_metrics()}
-
-
-def test_monitor_and_scaler_find_what_they_name(render):
-    objects = render("gpu-large")
-    services = kinds(objects, "Service")
-    for monitor in kinds(objects, "ServiceMonitor"):
-        wanted = monitor["spec"]["selector"]["matchLabels"].items()
-        found = [s for s in services if wanted <= s["metadata"]["labels"].items()]
-        assert len(found) == 1
-        ports = {port["name"] for port in found[0]["spec"]["ports"]}
-        assert {endpoint["port"] for endpoint in monitor["spec"]["endpoints"]} <= ports
-    (scaler,) = kinds(objects, "ScaledObject")
-    assert scaler["spec"]["scaleTargetRef"]["name"] in {d["metadata"]["name"] for d in kinds(objects, "Deployment")}
-
-
-def test_rules_of_the_chart_are_the_files_that_are_tested(render):
-    rules = {one["metadata"]["name"]: one["spec"] for one in kinds(render("gpu-large"), "PrometheusRule")}
-    files = {f"town-{path.stem}": yaml.safe_load(path.read_text()) for path in (CHART / "rules").glob("*.yaml")}
-    assert rules == files
+    mounts = {m["mountPath"] for m in container(render("gpu"), "triton")["volumeMounts"] if not m.get("readOnly")}
+    assert ENGINE_CACHE in mounts
