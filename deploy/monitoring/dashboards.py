@@ -3,9 +3,10 @@
 import json
 from pathlib import Path
 
-from grafana_foundation_sdk.builders import dashboard, prometheus, timeseries
+from grafana_foundation_sdk.builders import common, dashboard, prometheus, timeseries
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
-from grafana_foundation_sdk.models.dashboard import DataSourceRef, GridPos
+from grafana_foundation_sdk.models.common import GraphThresholdsStyleMode
+from grafana_foundation_sdk.models.dashboard import DataSourceRef, GridPos, Threshold, ThresholdsMode
 
 from deploy.monitoring.panels import DASHBOARDS, Panel
 
@@ -39,6 +40,10 @@ def document(name: str) -> str:
 def _panel(panel: Panel) -> timeseries.Panel:
     picture = timeseries.Panel().title(panel.title).description(panel.meaning).unit(panel.unit).datasource(SOURCE)
     picture = picture.min(0).line_width(1.5).fill_opacity(8)
+    if panel.limit:
+        steps = [Threshold(color="transparent"), Threshold(value=panel.limit.value, color="red")]
+        picture = picture.thresholds(dashboard.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps))
+        picture = picture.thresholds_style(common.GraphThresholdsStyleConfig().mode(GraphThresholdsStyleMode.DASHED))
     for number, (query, legend) in enumerate(panel.queries):
         target = prometheus.Dataquery().expr(query).legend_format(legend).ref_id(chr(ord("A") + number))
         picture = picture.with_target(target)

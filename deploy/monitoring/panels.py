@@ -7,6 +7,15 @@ Unit = Literal["s", "bytes", "reqps", "percentunit", "short", "ops"]
 
 
 @dataclass(frozen=True)
+class Limit:
+    """A line across a picture that is not to be crossed for long, and the alert that tells of it."""
+
+    value: float  # in the unit of the panel
+    name: str
+    alert: str
+
+
+@dataclass(frozen=True)
 class Panel:
     """One picture: what it asks Prometheus for, and what it means.
 
@@ -17,6 +26,7 @@ class Panel:
     meaning: str
     unit: Unit
     queries: tuple[tuple[str, str], ...]
+    limit: Limit | None = None
     needs_gpu: bool = False
 
 
@@ -66,12 +76,30 @@ SERVICE = (
             ("anonfaces:request_failures:ratio_rate5m", "5 minutes"),
             ("anonfaces:request_failures:ratio_rate1h", "1 hour"),
         ),
+        Limit(0.005, "budget", "AnonfacesAvailabilitySlow"),
     ),
     Panel(
-        "Time of a request", "from its first byte to its last", "s", _quantiles("anonfaces_request_seconds", "endpoint")
+        "Slow photos",
+        "share of photos that take longer than 2.5 s; budget 5 %",
+        "percentunit",
+        (("anonfaces:slow_photos:ratio_rate5m", "5 minutes"), ("anonfaces:slow_photos:ratio_rate1h", "1 hour")),
+        Limit(0.05, "budget", "AnonfacesLatencySlow"),
+    ),
+    Panel(
+        "Time of a request",
+        "from its first byte to its last; of photos, 95 % within 2.5 s",
+        "s",
+        _quantiles("anonfaces_request_seconds", "endpoint"),
+        Limit(2.5, "goal of p95", "AnonfacesLatencySlow"),
     ),
     Panel("Time of each stage", "waiting for the models included", "s", _quantiles("anonfaces_stage_seconds", "stage")),
-    Panel("Wait for a turn", "before a photo is worked on", "s", _quantiles("anonfaces_queue_seconds", "")),
+    Panel(
+        "Wait for a turn",
+        "before a photo is worked on",
+        "s",
+        _quantiles("anonfaces_queue_seconds", ""),
+        Limit(2, "limit", "AnonfacesPhotosWait"),
+    ),
     Panel(
         "Photos waiting and in work",
         "",
@@ -110,7 +138,11 @@ TRITON = (
     ),
     Panel("Rows a second", "", "ops", ((_rate("anonfaces_inference_rows_total", "model"), "{{model}}"),)),
     Panel(
-        "Errors", "by cause", "ops", ((_rate("anonfaces_triton_errors_total", "model, cause"), "{{model}} {{cause}}"),)
+        "Errors",
+        "by cause",
+        "ops",
+        ((_rate("anonfaces_triton_errors_total", "model, cause"), "{{model}} {{cause}}"),),
+        Limit(0.05, "limit", "AnonfacesModelServerFails"),
     ),
     Panel(
         "Waiting in Triton",
@@ -136,6 +168,7 @@ PRIVACY = (
             ("anonfaces:masked_faces:ratio_rate1h", "faces masked"),
             ("anonfaces:refused_photos:ratio_rate1h", "photos refused"),
         ),
+        Limit(0.2, "limit", "AnonfacesManyMasked"),
     ),
     Panel("Why masked", "", "ops", ((_rate("anonfaces_masked_faces_total", "reason"), "{{reason}}"),)),
     Panel(
@@ -146,9 +179,16 @@ PRIVACY = (
     ),
     Panel(
         "Distance to the crowd",
-        "mean, last hour and last week: a drift means other people, cameras or models",
+        "mean, last hour and last week",
         "short",
-        (("anonfaces:crowd_distance:mean1h", "hour {{kind}}"), ("anonfaces:crowd_distance:mean7d", "week {{kind}}")),
+        (("anonfaces:crowd_distance:mean7d", "week {{kind}}"), ("anonfaces:crowd_distance:mean1h", "hour {{kind}}")),
+    ),
+    Panel(
+        "Drift of that distance",
+        "of the hour from the week: other people, cameras or models",
+        "percentunit",
+        (("abs(anonfaces:crowd_distance:mean1h / anonfaces:crowd_distance:mean7d - 1)", "{{kind}}"),),
+        Limit(0.15, "limit", "AnonfacesCrowdDistanceDrifts"),
     ),
     Panel(
         "Enrolment map",
@@ -190,6 +230,7 @@ POPULATION = (
     ),
 )
 DASHBOARDS = {"service": SERVICE, "triton": TRITON, "privacy": PRIVACY, "population": POPULATION}
+NO_GPU = "Triton sees no GPU"
 # Panels without an answer where nothing goes wrong, and why that is well.
 EMPTY_WHEN_WELL = {
     "Errors": "a series of errors begins with the first error",

@@ -1,12 +1,14 @@
 """Dashboards are those of the panels; each panel has an answer from a real Prometheus that watches the real stack."""
 
 import json
+import re
 import shutil
 import time
 
 import pytest
+import yaml
 
-from deploy.local.prometheus import LocalPrometheus
+from deploy.local.prometheus import RULES, LocalPrometheus
 from deploy.monitoring.dashboards import FOLDER, document
 from deploy.monitoring.panels import DASHBOARDS, EMPTY_WHEN_WELL, WINDOW
 from tests.conftest import as_bytes
@@ -33,12 +35,24 @@ def test_list_of_empty_panels_is_short_and_names_panels():
     assert len(EMPTY_WHEN_WELL) <= 3
 
 
+def test_limits_are_those_that_the_alerts_look_at():
+    rules = [rule for path in RULES for group in yaml.safe_load(path.read_text())["groups"] for rule in group["rules"]]
+    recorded = {rule["record"]: rule["expr"] for rule in rules if "record" in rule}
+    alerts = {rule["alert"]: rule["expr"] for rule in rules if "alert" in rule}
+    limits = [panel.limit for _, panel in PANELS if panel.limit]
+    assert len(limits) >= 5
+    for limit in limits:
+        text = alerts[limit.alert]
+        text += "".join(recorded[name] for name in re.findall(r"anonfaces:\w+:\w+", text))
+        assert limit.value in [float(number) for number in re.findall(r"[\d.]+\b", text)], limit
+
+
 @pytest.fixture(scope="module")
 def watched(stack, http, astronaut, tmp_path_factory):
     """A Prometheus that has watched the stack work for a while."""
     if not shutil.which("prometheus"):
         pytest.skip("needs Prometheus (Debian: prometheus)")
-    targets = {"service": stack.url.removeprefix("http://"), "triton": f"127.0.0.1:{stack.triton.metrics_port}"}
+    targets = {"service": stack.url, "triton": f"http://127.0.0.1:{stack.triton.metrics_port}"}
     with LocalPrometheus(targets, tmp_path_factory.mktemp("prometheus"), every_s=1.0) as prometheus:
         small = as_bytes(astronaut[:256, 100:356], "JPEG")
         for _ in range(12):
