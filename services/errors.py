@@ -256,6 +256,13 @@ class StackError(AnonFacesError):
     code = "stack"
 
 
+class ReleaseError(AnonFacesError):
+    """A release cannot be made, goes on under other terms, or is not what its manifest says."""
+
+    code = "release"
+    exit_status = 2
+
+
 class LoadTestFailed(AnonFacesError):
     """Under load a threshold was crossed, or something grew without end."""
 

@@ -1,7 +1,7 @@
 """embedding -> crowd: enrolled people first, by their stored crowd; everybody else by the nearest centroid."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -23,6 +23,8 @@ class Assignment:
     enrolled: bool | None  # False: a stranger; None: nobody can be recognised here. No k is claimed for either
     distance: float  # of the embedding to the crowd's centroid; never to an enrolled vector, which it would give away
     crowd_size: int  # distinct identities
+    # Who it is, as a number of the enrolment: for counting people. No answer of the service holds it.
+    person: int | None = field(default=None, repr=False)
 
 
 class LookUp:
@@ -41,6 +43,7 @@ class LookUp:
         self._people = None if enrolment is None else WithinSearch(enrolment.embeddings, threshold)
         stored = np.empty(0, np.int64) if enrolment is None else enrolment.crowd
         self._stored = np.append(stored, NOBODY)  # whose row NOBODY is, the last
+        self._person = stored if enrolment is None else enrolment.person
         names = [] if enrolment is None else enrolment.identities.tolist()
         self._rows = {name: row for row, name in enumerate(names)}
         self._vectors = None if enrolment is None else enrolment.embeddings
@@ -96,9 +99,10 @@ class LookUp:
         if strangers.any():
             crowds[strangers] = self._centroids.nearest(embeddings[strangers])
         enrolled = [None if self._people is None else not stranger for stranger in strangers.tolist()]
+        persons = [None if row == NOBODY else int(self._person[row]) for row in people.tolist()]
         return [
-            Assignment(crowd, known, self._distance(embedding, crowd), int(self._crowds.sizes[crowd]))
-            for embedding, crowd, known in zip(embeddings, crowds.tolist(), enrolled, strict=True)
+            Assignment(crowd, known, self._distance(embedding, crowd), int(self._crowds.sizes[crowd]), person)
+            for embedding, crowd, known, person in zip(embeddings, crowds.tolist(), enrolled, persons, strict=True)
         ]
 
     def _distance(self, embedding: np.ndarray, crowd: int) -> float:

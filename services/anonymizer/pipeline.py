@@ -131,6 +131,11 @@ class Pipeline:
         strangers: StrangerPolicy = "mask" if self.settings.stranger == "mask" else "assign"
         return photo, await self._see(photo, Options(no_face="pass", small_face="mask", stranger=strangers))
 
+    async def look(self, data: bytes, options: Options) -> list[Seen]:
+        """The faces of a photo as `anonymise` would treat them, policies applied. Raises as it does."""
+        options = self.check(options)
+        return await self._see(await self._decode(data), options)
+
     async def surrogate(self, crowd: int, options: SurrogateOptions) -> tuple[bytes, PhotoFormat]:
         """A crowd's face as a file.
 

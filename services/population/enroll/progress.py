@@ -30,12 +30,12 @@ def pace(speed: float | None, remaining: float | None) -> str:
 
 
 @contextmanager
-def watching(console: Console, total: int, done: int) -> Iterator[Report]:
+def watching(console: Console, total: int, done: int, what: str = "enrolling photos") -> Iterator[Report]:
     """A progress bar over `total` photos of which `done` are done already; lines where there is no terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Pace(), TimeRemainingColumn())
     start = last = time.monotonic()
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("enrolling photos", total=total, completed=done)
+        task = bar.add_task(what, total=total, completed=done)
         now_done = done
 
         def report(count: int) -> None:
@@ -46,6 +46,6 @@ def watching(console: Console, total: int, done: int) -> Iterator[Report]:
             if not console.is_terminal and now - last >= EVERY_S:
                 last = now
                 told = pace((now_done - done) / (now - start), total - now_done)
-                console.print(f"enrolling photos {now_done}/{total}, {told}", soft_wrap=True, highlight=False)
+                console.print(f"{what} {now_done}/{total}, {told}", soft_wrap=True, highlight=False)
 
         yield report
