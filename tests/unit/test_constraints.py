@@ -13,6 +13,7 @@ from services.population.constraints.crowds import crowds_of
 from services.population.constraints.diverse import Sensitive, codes_of, diversify, most_crowds
 from services.population.constraints.exchanges import added_loss, place, repair
 from services.population.constraints.search import nearest, search
+from services.population.constraints.separate import merge_small, strata_of
 from services.population.partition import information_loss, partition
 from services.settings import ROOT
 
@@ -240,6 +241,23 @@ def test_price_is_what_more_is_lost_than_by_the_same_means_without_constraints(c
     assert f"{found.loss:.4f}" in found.lines()[0]
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_constraints_never_gain_anything(seed):
+    """Crowds that keep to constraints are crowds without them, too: what chance lost is not to their credit."""
+    points, attributes = town()
+    for constraints in (Constraints(diverse=(("diagnosis", 2),)), Constraints(("diagnosis",))):
+        found = partition_with(points, attributes, constraints, 5, "random", seed, "quick")
+        assert found.loss >= found.unconstrained_loss
+        assert found.price >= 0
+
+
+def test_price_without_any_loss_before_has_no_end():
+    points = np.repeat(np.random.default_rng(2).normal(size=(10, 4)), 2, axis=0)
+    found = partition_with(points, {"twin": np.array(list("ab") * 10)}, Constraints(("twin",)), 2)
+    assert found.unconstrained_loss < 1e-12 < found.loss
+    assert found.price > 1e9
+
+
 def test_more_diversity_costs_more():
     points, attributes = town()
     prices = [
@@ -317,6 +335,52 @@ def test_stratum_without_enough_values_joins_another_if_told_to():
         partition_with(points, attributes, constraints, 5)
     found = partition_with(points, attributes, Constraints(("place",), (("diagnosis", 2),), merge_small=True), 5)
     assert len(found.merged) == 1
+
+
+def test_a_thousand_small_strata_are_looked_at_once_each_and_listed_in_short():
+    """Attributes that say something else of nearly everybody, such as a town: looked at anew after each merge, five
+    thousand people took minutes."""
+    rng = np.random.default_rng(5)
+    points = rng.normal(size=(1500, 4))
+    attributes = {"town": np.array([f"town {number}" for number in rng.integers(0, 1000, len(points))])}
+    strata = strata_of(attributes, ("town",))
+    looked: list[int] = []
+
+    def unfit(rows: np.ndarray) -> str | None:
+        looked.append(len(rows))
+        return "too few" if len(rows) < 5 else None
+
+    merged = merge_small(points, strata, unfit)
+    assert len(looked) == len(strata.names) + len(merged)
+    assert min(len(rows) for rows in strata_of(attributes, ("town",), merged).rows() if len(rows)) >= 5
+    with pytest.raises(PartitionError, match="more like these") as refused:
+        partition_with(points, attributes, Constraints(("town",)), 5, "mdav")
+    assert len(str(refused.value)) < 2000
+    found = partition_with(points, attributes, Constraints(("town",), merge_small=True), 5, "mdav")
+    assert len(found.merged) == len(merged)
+    assert len(found.lines()) < 30
+    check_constraints(found.labels, attributes, Constraints(("town",)), found.merged)
+
+
+def test_one_blob_of_many_strata_has_a_name_of_bounded_length():
+    attributes = {"id": np.arange(400).astype(str)}
+    points = np.random.default_rng(6).normal(size=(400, 3))
+    found = partition_with(points, attributes, Constraints(("id",), merge_small=True), 400)
+    assert len(found.merged) == 399
+    assert max(len(str(merge)) for merge in found.merged) < 700
+
+
+def test_nobody_is_told_to_merge_what_is_one_stratum():
+    points, attributes = town()
+    for constraints in (
+        Constraints(("age",), (("diagnosis", 5),), merge_small=True),
+        Constraints(("one",), (("diagnosis", 5),)),
+    ):
+        with pytest.raises(
+            PartitionError, match=r"at most --diverse diagnosis:4 is possible(.|\n)*ask for less"
+        ) as told:
+            partition_with(points, attributes, constraints, 5)
+        assert "--merge-small" not in str(told.value)
 
 
 @pytest.mark.parametrize(

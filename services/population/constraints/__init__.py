@@ -9,7 +9,7 @@ from services.population.constraints.crowds import distinct_values
 from services.population.constraints.diverse import Sensitive, codes_of, diversify, unfit
 from services.population.constraints.parse import Constraints, parse_constraints
 from services.population.constraints.search import search
-from services.population.constraints.separate import Merge, merge_small, separate, strata_of
+from services.population.constraints.separate import Merge, merge_small, separate, shortened, strata_of
 from services.population.engine import Engine
 from services.population.partition import check_labels, information_loss, partition
 
@@ -22,19 +22,25 @@ class Constrained:
 
     labels: np.ndarray  # int64 [n]
     loss: float  # SSE/SST
-    unconstrained_loss: float  # of the same algorithm, and the same search after it, without constraints
+    unconstrained_loss: float  # the least that was found without: by the same means, or these crowds themselves
     merged: tuple[Merge, ...]  # strata that share crowds after all
     notes: tuple[str, ...]  # crowds that had to be larger, in words
 
     @property
     def price(self) -> float:
         """What the constraints cost: the share by which more is lost."""
-        return self.loss / self.unconstrained_loss - 1 if self.unconstrained_loss else float(self.loss > 0)
+        if self.unconstrained_loss == 0:
+            return np.inf if self.loss else 0.0
+        return self.loss / self.unconstrained_loss - 1
 
     def lines(self) -> list[str]:
         """For the terminal: the price, and what was not done as asked."""
         price = f"information loss {self.loss:.4f}, {self.unconstrained_loss:.4f} without constraints"
-        return [f"{price}: {round(self.price, 3) + 0.0:+.1%}", *map(str, self.merged), *self.notes]
+        return [
+            f"{price}: {round(self.price, 3) + 0.0:+.1%}",
+            *shortened([str(merge) for merge in self.merged]),
+            *shortened(self.notes),
+        ]
 
 
 def partition_with(
@@ -78,7 +84,9 @@ def partition_with(
             return partition_for(rows, k)
         here = [Sensitive(attribute.name, attribute.values[rows], attribute.wanted) for attribute in wanted]
         found = diversify(embeddings[rows], k, here, lambda least: partition_for(rows, least), seed, effort)
-        notes.extend(f"{strata[rows[0]]}: {note}" if constraints.separate else note for note in found.notes)
+        notes.extend(
+            f"{strata.names[strata.of[rows[0]]]}: {note}" if constraints.separate else note for note in found.notes
+        )
         return found.labels
 
     def why_not(rows: np.ndarray) -> str | None:
@@ -88,7 +96,8 @@ def partition_with(
     if constraints.separate:
         strata = strata_of(attributes, constraints.separate)
         if constraints.merge_small:
-            strata, merged = merge_small(embeddings, strata, why_not)
+            merged = tuple(merge_small(embeddings, strata, why_not))
+            strata = strata_of(attributes, constraints.separate, merged)
         labels = separate(strata, partition_one, why_not)
     else:
         labels = partition_one(np.arange(len(embeddings)))
@@ -97,7 +106,8 @@ def partition_with(
     if wanted:  # the search after the algorithm is not to the constraints' credit
         base = search(embeddings, base, k, np.empty((0, len(base)), np.int64), np.empty(0, np.int64), seed, effort)
         base_loss = min(base_loss, information_loss(embeddings, base))
-    return Constrained(labels, information_loss(embeddings, labels), base_loss, merged, tuple(notes))
+    loss = information_loss(embeddings, labels)
+    return Constrained(labels, loss, min(base_loss, loss), merged, tuple(notes))
 
 
 def check_constraints(
@@ -105,10 +115,8 @@ def check_constraints(
 ) -> None:
     """Raises PartitionError if a crowd mixes what must be apart (but for strata merged), or lacks values."""
     if constraints.separate:
-        strata = strata_of(attributes, constraints.separate)
-        for merge in merged:
-            strata = merge.apply(strata)
-        mixed = int((distinct_values(labels, codes_of(strata)[None])[:, 0] > 1).sum())
+        strata = strata_of(attributes, constraints.separate, merged)
+        mixed = int((distinct_values(labels, strata.of[None])[:, 0] > 1).sum())
         if mixed:
             raise PartitionError(f"crowds that mix people of different {' and '.join(constraints.separate)}: {mixed}")
     for name, wanted in constraints.diverse:
