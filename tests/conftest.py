@@ -1,6 +1,8 @@
 """Fixtures of tests that need the real stack: one Triton and one service for the whole run, on free ports."""
 
 import io
+import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from deploy.local.prometheus import LocalPrometheus
 from deploy.local.stack import LocalStack
 from services.errors import AnonFacesError
 from services.population.index import ClusterIndex, open_index
@@ -42,6 +45,25 @@ def stack(settings: Settings, index: ClusterIndex, tmp_path_factory: pytest.Temp
 def http(stack: LocalStack) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=stack.url, timeout=120) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def watched(
+    stack: LocalStack, http: httpx.Client, astronaut: np.ndarray, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LocalPrometheus]:
+    """A Prometheus that has watched the stack work for a while."""
+    if not shutil.which("prometheus"):
+        pytest.skip("needs Prometheus (Debian: prometheus)")
+    targets = {"service": stack.url, "triton": f"http://127.0.0.1:{stack.triton.metrics_port}"}
+    with LocalPrometheus(targets, tmp_path_factory.mktemp("prometheus"), every_s=1.0) as prometheus:
+        small = as_bytes(astronaut[:256, 100:356], "JPEG")
+        for _ in range(12):
+            http.post("/v1/anonymize", content=small)
+            http.post("/v1/anonymize", content=b"no photo")
+            http.get("/v1/surrogates/0")
+            time.sleep(0.5)
+        time.sleep(3)
+        yield prometheus
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from deploy.local import demo as demonstration
 from deploy.local import ranges as activation_ranges
 from deploy.local import recall as known_faces
 from deploy.local.stack import LocalStack
+from deploy.monitoring.watch import run as watching
 from services.settings import settings
 
 app = typer.Typer(help="Triton and the service on this machine, without containers.", no_args_is_help=True)
@@ -27,11 +28,7 @@ console = Console()
 @app.command()
 def serve() -> None:
     """Starts Triton and the service, and keeps them running until Ctrl-C."""
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, on_signal)  # before anything is started, so that all of it is stopped
+    _stop_on_signal()
     chosen = settings()
     with (
         contextlib.suppress(KeyboardInterrupt),
@@ -47,6 +44,26 @@ def serve() -> None:
         while True:
             stack.check_alive()
             time.sleep(0.5)
+
+
+@app.command()
+def watch(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="of the page; 0 picks a free one")] = 8090,
+    traffic: Annotated[bool, typer.Option("--traffic", help="send sample photos, one after the other")] = False,
+) -> None:
+    """As serve, with Prometheus and a page that draws what it scrapes, until Ctrl-C."""
+    _stop_on_signal()
+    with contextlib.suppress(KeyboardInterrupt):
+        watching.run(settings(), port, traffic, console)
+
+
+def _stop_on_signal() -> None:
+    """SIGTERM is Ctrl-C; told before anything is started, so that all of it is stopped."""
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, on_signal)
 
 
 @app.command()

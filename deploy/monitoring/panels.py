@@ -187,7 +187,7 @@ PRIVACY = (
         "Drift of that distance",
         "of the hour from the week: other people, cameras or models",
         "percentunit",
-        (("abs(anonfaces:crowd_distance:mean1h / anonfaces:crowd_distance:mean7d - 1)", "{{kind}}"),),
+        (("round(abs(anonfaces:crowd_distance:mean1h / anonfaces:crowd_distance:mean7d - 1), 0.0001)", "{{kind}}"),),
         Limit(0.15, "limit", "AnonfacesCrowdDistanceDrifts"),
     ),
     Panel(

@@ -2,16 +2,13 @@
 
 import json
 import re
-import shutil
-import time
 
 import pytest
 import yaml
 
-from deploy.local.prometheus import RULES, LocalPrometheus
+from deploy.local.prometheus import RULES
 from deploy.monitoring.dashboards import FOLDER, document
 from deploy.monitoring.panels import DASHBOARDS, EMPTY_WHEN_WELL, WINDOW
-from tests.conftest import as_bytes
 
 PANELS = [(name, panel) for name, panels in DASHBOARDS.items() for panel in panels]
 
@@ -45,23 +42,6 @@ def test_limits_are_those_that_the_alerts_look_at():
         text = alerts[limit.alert]
         text += "".join(recorded[name] for name in re.findall(r"anonfaces:\w+:\w+", text))
         assert limit.value in [float(number) for number in re.findall(r"[\d.]+\b", text)], limit
-
-
-@pytest.fixture(scope="module")
-def watched(stack, http, astronaut, tmp_path_factory):
-    """A Prometheus that has watched the stack work for a while."""
-    if not shutil.which("prometheus"):
-        pytest.skip("needs Prometheus (Debian: prometheus)")
-    targets = {"service": stack.url, "triton": f"http://127.0.0.1:{stack.triton.metrics_port}"}
-    with LocalPrometheus(targets, tmp_path_factory.mktemp("prometheus"), every_s=1.0) as prometheus:
-        small = as_bytes(astronaut[:256, 100:356], "JPEG")
-        for _ in range(12):
-            http.post("/v1/anonymize", content=small)
-            http.post("/v1/anonymize", content=b"no photo")
-            http.get("/v1/surrogates/0")
-            time.sleep(0.5)
-        time.sleep(3)
-        yield prometheus
 
 
 @pytest.mark.parametrize(("dashboard", "panel"), PANELS, ids=[f"{name}: {panel.title}" for name, panel in PANELS])
