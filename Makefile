@@ -7,7 +7,8 @@ INSTALLED := .venv/.installed
 export UV_SYSTEM_CERTS := 1
 export UV_NATIVE_TLS := 1
 
-.PHONY: help setup install models index demo serve test check audit bench fuzz load lock proto clean distclean
+.PHONY: help setup install models index demo serve test check audit bench fuzz load images image-test sbom lock proto \
+	clean distclean
 
 help:
 	@echo "make demo       sets up, starts the stack, anonymises sample photos into demo/, stops the stack"
@@ -18,6 +19,9 @@ help:
 	@echo "make bench      stages, faces per second, time outside Triton; ratios to dlib and deface -> build/*.json"
 	@echo "make fuzz       100,000 broken photos and 10,000 broken indexes through the readers -> build/fuzz.json"
 	@echo "make load       load by HTTP and gRPC for four minutes, and a report with plots -> build/load/"
+	@echo "make images     the container images, upon BASE=python:... or, BASE=local, upon Debian's packages alone"
+	@echo "make image-test builds the images without a registry, and tries them as production runs them; as root"
+	@echo "make sbom       what is in the images, as CycloneDX -> build/sbom/"
 	@echo "make setup      environment, models and demo population only"
 	@echo "make proto      writes the code of the gRPC interface from services/proto/*.proto"
 	@echo "make lock       compiles the lock files from pyproject.toml"
@@ -73,6 +77,16 @@ fuzz: install
 
 load: setup
 	@$(BIN)/anonfaces local load --out build/load
+
+images: install
+	@$(BIN)/python -m deploy.container.images --base "$(BASE)"
+
+image-test: setup
+	@$(BIN)/python -m deploy.container.images --base local
+	@$(BIN)/python -m pytest -s tests/deploy/image_trial.py
+
+sbom: install
+	@$(BIN)/python -m deploy.container.sbom build/sbom
 
 proto: install
 	@$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. --grpc_python_out=. services/proto/anonfaces_v1.proto
