@@ -7,13 +7,14 @@ INSTALLED := .venv/.installed
 export UV_SYSTEM_CERTS := 1
 export UV_NATIVE_TLS := 1
 
-.PHONY: help setup install models index demo serve test check audit bench fuzz load images image-test sbom lock proto \
+.PHONY: help setup install models index demo serve watch test check audit bench fuzz load images image-test sbom lock proto \
 	clean distclean
 
 help:
 	@echo "make demo       sets up, starts the stack, anonymises sample photos into demo/, stops the stack"
 	@echo "make test       sets up and runs every test"
 	@echo "make serve      sets up and keeps the stack running on http://127.0.0.1:8080"
+	@echo "make watch      as serve, with Prometheus and a page of its panels; TRAFFIC=1 sends sample photos"
 	@echo "make check      formatter, linter, type checker"
 	@echo "make audit      asks PyPI, or AUDIT=osv, for known vulnerabilities of what is locked; needs their network"
 	@echo "make bench      stages, faces per second, time outside Triton; ratios to dlib and deface -> build/*.json"
@@ -55,6 +56,9 @@ demo: setup
 serve: setup
 	@$(BIN)/anonfaces local serve
 
+watch: setup
+	@$(BIN)/anonfaces local watch $(if $(TRAFFIC),--traffic)
+
 test: setup
 	@$(BIN)/python -m pytest
 
@@ -81,7 +85,10 @@ load: setup
 images: install
 	@$(BIN)/python -m deploy.container.images --base "$(BASE)"
 
-image-test: setup
+image-watch: setup
+	@$(BIN)/anonfaces local watch $(if $(TRAFFIC),--traffic)
+
+test: setup
 	@$(BIN)/python -m deploy.container.images --base local
 	@$(BIN)/python -m pytest -s tests/deploy/image_trial.py
 
