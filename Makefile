@@ -85,10 +85,7 @@ load: setup
 images: install
 	@$(BIN)/python -m deploy.container.images --base "$(BASE)"
 
-image-watch: setup
-	@$(BIN)/anonfaces local watch $(if $(TRAFFIC),--traffic)
-
-test: setup
+image-test: setup
 	@$(BIN)/python -m deploy.container.images --base local
 	@$(BIN)/python -m pytest -s tests/deploy/image_trial.py
 
