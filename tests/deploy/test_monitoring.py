@@ -15,6 +15,8 @@ from services.metrics_doc import all_metrics
 ROOT = Path(__file__).parents[2]
 RULES = sorted((CHART / "rules").glob("*.yaml"))
 TESTS = sorted((ROOT / "deploy" / "monitoring").glob("rules_*test.yaml"))
+CONFIGURATION = ROOT / "deploy" / "monitoring" / "prometheus.yaml"
+PAGE = ROOT / "docs" / "monitoring.md"
 RUNBOOK = ROOT / "docs" / "runbook.md"
 SUFFIXES = ("_bucket", "_sum", "_count", "_total")
 
@@ -35,6 +37,16 @@ def promtool(*arguments: str) -> subprocess.CompletedProcess:
 def test_rules_are_well_formed():
     done = promtool("check", "rules", "--lint=all", "--lint-fatal", *map(str, RULES))
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_configuration_for_a_prometheus_without_the_operator_is_well_formed():
+    done = promtool("check", "config", "--lint=all", "--lint-fatal", str(CONFIGURATION))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("rules found") == len(RULES)
+    assert [job["job_name"] for job in yaml.safe_load(CONFIGURATION.read_text())["scrape_configs"]] == [
+        "service",
+        "triton",
+    ]
 
 
 def test_alerts_fire_when_they_should_and_do_not_when_they_should_not():
@@ -59,6 +71,13 @@ def test_alert_has_an_entry_in_the_runbook(alert):
 
 def test_runbook_has_no_entry_of_an_alert_that_is_gone():
     assert set(re.findall(r"\n## (Anonfaces\w+)\n", RUNBOOK.read_text())) == set(ALERTS)
+
+
+def test_documentation_lists_the_alerts_as_they_are():
+    rows = re.findall(r"^\| \[(\w+)\]\(runbook.md#(\w+)\) \| (\w+) \|$", PAGE.read_text(), re.MULTILINE)
+    assert rows == [(name, name.lower(), rule["labels"]["severity"]) for name, rule in ALERTS.items()]
+    for record in re.findall(r"`(anonfaces:\w+:\w+)`", PAGE.read_text()):
+        assert record in {rule.get("record") for rule in rules()}, record
 
 
 def test_every_metric_and_label_that_is_asked_for_is_there():

@@ -4,9 +4,9 @@ import { make, Plot } from "./plot.js";
 import { clock, lasting } from "./units.js";
 
 const RANGES = {
-  "15m": { seconds: 900, step: 5, window: 60, every: 10 },
-  "1h": { seconds: 3600, step: 20, window: 120, every: 20 },
-  "6h": { seconds: 21600, step: 90, window: 360, every: 60 },
+  "15m": { seconds: 900, step: 5, window: 60 },
+  "1h": { seconds: 3600, step: 20, window: 120 },
+  "6h": { seconds: 21600, step: 90, window: 360 },
 };
 const WINDOW = "$__rate_interval";
 const $ = (id) => document.getElementById(id);
@@ -73,7 +73,8 @@ class Watch {
       if (current()) this.lost(error);
     }
     if (current() && $("live").checked) {
-      this.timer = setTimeout(() => (document.hidden ? null : this.refresh()), 1000 * range.every);
+      const rest = Math.max(range.step, 2 * this.scraped); // there is nothing new before
+      this.timer = setTimeout(() => (document.hidden ? null : this.refresh()), 1000 * rest);
     }
   }
 
@@ -117,9 +118,8 @@ class Watch {
 }
 
 function target({ labels, health, lastError, scrapeUrl }) {
-  const words = { up: "up", down: "down", unknown: "not asked yet" }[health];
-  const why = health === "down" ? make("span", { class: "why" }, lastError) : "";
-  return make("li", { "data-health": health, title: scrapeUrl }, make("b", {}, labels.job), ` ${words} `, why);
+  const words = { up: "up", down: `down: ${lastError}`, unknown: "not asked yet" }[health];
+  return make("li", { "data-health": health, title: scrapeUrl }, make("b", {}, labels.job), ` ${words}`);
 }
 
 // Those that fire first, pages before tickets.
@@ -141,10 +141,19 @@ function alert(rule) {
     make("span", { class: "badge" }, what),
     make("b", {}, rule.name + (rule.alerts.length > 1 ? ` ×${rule.alerts.length}` : "")),
     make("span", { class: "since" }, `for ${lasting(Date.now() / 1000 - since)}`),
-    make("span", {}, rule.annotations.summary),
+    make("span", {}, rule.annotations.summary + concerned(rule.alerts)),
     make("a", { href: `runbook#${entry}` }, "runbook"),
   ];
   return make("li", { "data-state": rule.state, "data-severity": rule.labels.severity }, ...parts);
+}
+
+// What tells the alerts of one rule apart: a model, a cause.
+function concerned(alerts) {
+  const told = alerts.map(({ labels }) => {
+    const own = Object.entries(labels).filter(([name]) => !["alertname", "severity", "namespace"].includes(name));
+    return own.map(([name, value]) => `${name} ${value}`).join(", ");
+  });
+  return told[0] ? ` (${told.slice(0, 3).join("; ")}${told.length > 3 ? "; …" : ""})` : "";
 }
 
 begin().catch((error) => {

@@ -3,9 +3,10 @@
 import { latest, table } from "./series.js";
 import { chosen, clock, reading, ticks } from "./units.js";
 
-const HEIGHT = 136;
-const EDGE = { top: 10, left: 52, bottom: 20, right: 8 };
-const DIRECT = { lines: 5, width: 128 }; // so many lines, with names so short, are named at their end; others in a table
+const HEIGHT = 140;
+const EDGE = { top: 14, left: 52, bottom: 20, right: 8 };
+// So many lines, with names of so few pixels, are named at their end; others in a table below.
+const DIRECT = { lines: 5, name: 88, width: 136 };
 const LINE = 14; // pixels from one name to the next
 const COLOURS = 8;
 const STEPS = [60, 180, 300, 600, 900, 1800, 3600, 7200];
@@ -121,8 +122,8 @@ export class Plot {
     }
     pen.font = getComputedStyle(this.svg).font;
     const width = this.field.clientWidth;
-    const widest = Math.max(...rows.map((row) => widthOf(`${row.name} ${reading(this.panel.unit, latest(row.lines[0]))}`)));
-    const direct = columns.length === 1 && rows.length <= DIRECT.lines && widest <= DIRECT.width;
+    const widest = Math.max(...rows.map((row) => widthOf(row.name)));
+    const direct = columns.length === 1 && rows.length <= DIRECT.lines && widest <= DIRECT.name;
     const all = rows.flatMap((row) => row.lines.flatMap((line) => line ?? [])).filter((value) => value !== null);
     const limit = this.panel.limit?.value ?? 0;
     const most = Math.max(...all);
@@ -184,7 +185,7 @@ export class Plot {
     const { value, name } = this.panel.limit;
     const text = `${name} ${chosen(this.panel.unit, value)}`;
     const { x0, x1 } = this.drawn;
-    if (!near) return [draw("text", { class: "limit", x: x0 + 4, y: EDGE.top + 4 }, `↑ ${text}`)];
+    if (!near) return [draw("text", { class: "limit", x: x0 + 4, y: EDGE.top - 4 }, `↑ ${text}`)];
     const y = this.y(value);
     const line = draw("line", { class: "limit", x1: x0, x2: x1, y1: y, y2: y });
     return [line, draw("text", { class: "limit", x: x0 + 4, y: y < EDGE.top + 14 ? y + 13 : y - 5 }, text)];
