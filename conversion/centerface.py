@@ -5,8 +5,7 @@ cells), the centre's offset within the cell (y, x), and five landmarks (y, x; in
 256 best local maxima, so that a few kilobytes leave the server instead of 4 MB; overlapping boxes are for the caller.
 
 The first look at a photo takes the form of any size, `NAME-any`, so that nothing is spent on black beside a photo that
-is not square. Of the square ones a request uses the smallest; the files of all of them stand for the weights in the
-indexes and populations made with them, so they are converted as they always were.
+is not square; in int8 on CPUs. The second look takes the small square one.
 """
 
 from dataclasses import replace
@@ -26,7 +25,7 @@ from conversion.registry import Options
 from services.errors import ConversionError
 from services.files import sha256_of
 
-SIZES = (192, 512, 1024)
+SIZE = 192  # of the second look
 ANY = "any"
 SHAPES = ((64, 64), (448, 640), (704, 1024))  # height, width: on which the form of any size is compared
 CANDIDATES = 256
@@ -171,12 +170,10 @@ def check(model: onnx.ModelProto, weights: Path, image: np.ndarray) -> Parity:
 
 
 def convert(path: Path, name: str, options: Options) -> list[Converted]:
-    """The exported network -> `NAME-192`, `NAME-512` and `NAME-1024`, and `NAME-any` for photos of every shape."""
-    models = []
-    for size in SIZES:
-        model = build(path, size)
-        models.append(Converted(f"{name}-{size}", model, check(model, path, smooth_images(1, size, seed=4)[0])))
-    return [*models, *_any(path, name)]
+    """The exported network -> `NAME-192` for upright faces, and `NAME-any` for photos of every shape."""
+    small = build(path, SIZE)
+    checked = check(small, path, smooth_images(1, SIZE, seed=4)[0])
+    return [Converted(f"{name}-{SIZE}", small, checked), *_any(path, name)]
 
 
 def _any(path: Path, name: str) -> list[Converted]:

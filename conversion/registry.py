@@ -111,7 +111,7 @@ RECIPES = {
         Recipe(
             "centerface",
             "centerface",
-            ("centerface-192", "centerface-512", "centerface-1024", "centerface-any", "centerface-any-int8"),
+            ("centerface-192", "centerface-any", "centerface-any-int8"),
         ),
         Recipe("age-gender", "age-gender", ("age-gender",)),
     )

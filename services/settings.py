@@ -11,6 +11,7 @@ from services.errors import ConfigurationError
 
 ROOT = Path(__file__).resolve().parents[1]
 
+Precision = Literal["int8", "float32"]
 NoFacePolicy = Literal["refuse", "pass"]
 SmallFacePolicy = Literal["mask", "refuse"]
 StrangerPolicy = Literal["assign", "mask", "refuse"]
@@ -64,6 +65,9 @@ class Settings(BaseSettings):
 
     # Which models. Building an index takes centerface, dlib-resnet and mobile-stylegan-1024 where none is named.
     detector: str | None = Field(None, description="name of a detector; None: the index's")
+    detector_precision: Precision = Field(
+        "int8", description="how the detector's first look calculates: int8 on CPUs, float32 on GPUs"
+    )
     embedder: str | None = Field(None, description="name of an embedder, shipped or converted; None: the index's")
     generator: str | None = Field(None, description="name of a generator, shipped or converted; None: the index's")
     other_generators: str = Field(

@@ -45,7 +45,7 @@ class Pairs:
 
 def describe(sampler: Sampler, models: Models, seed: int, repository: Path) -> dict[str, Any]:
     """What pairs depend on: those of other models or another seed are others."""
-    used = (*sampler.models, models.detector.models[models.detector.look_px], models.embedder.model)
+    used = (*sampler.models, models.detector.look, models.embedder.model)
     return {
         "generator": sampler.generator.name,
         "mapping": sampler.generator.mapping,

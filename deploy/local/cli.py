@@ -101,10 +101,12 @@ def compare(
 
 @app.command()
 def recall(
-    detectors: Annotated[list[str] | None, typer.Argument(metavar="[DETECTOR]...", help="default: the index's")] = None,
+    detectors: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME:PRECISION]...", help="the first is compared with the others")
+    ] = None,
 ) -> None:
     """Faces found, faces missed and false faces, in photos in which every face is known."""
-    known_faces.run(settings(), detectors or ["centerface"], console)
+    known_faces.run(settings(), detectors or ["centerface:float32", "centerface:int8"], console)
 
 
 @app.command()

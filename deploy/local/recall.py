@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from statistics import median
 
 import numpy as np
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
 from deploy.local.sessions import Sessions
 from deploy.local.truth import CONDITIONS, Board, boards
 from services.anonymizer.detect import Face, detect
-from services.anonymizer.models import DETECTORS, GENERATORS, Detector
+from services.anonymizer.models import GENERATORS, Detector, choose
 from services.anonymizer.triton import Triton
+from services.errors import ConfigurationError
 from services.population.sample import sampler_for
 from services.settings import Settings
 
@@ -83,19 +85,33 @@ def people(settings: Settings, count: int, seed: int) -> np.ndarray:
 def run(settings: Settings, names: Iterable[str], console: Console) -> dict[str, list[Outcome]]:
     """Shows the same photos to several detectors, in turn on each photo, and prints what each found.
 
+    Args:
+        names: NAME or NAME:PRECISION.
+
     Raises:
+        ConfigurationError: there is no such detector.
         ConversionError: a model is not converted.
     """
-    detectors = [DETECTORS[name] for name in names]
+    detectors = {name: named(name, settings) for name in names}
     console.print("making photos with known faces ...")
     photos = make_boards(settings)
-    sessions = Sessions(settings.model_repository, {model for d in detectors for model in d.served})
-    outcomes: dict[str, list[Outcome]] = {detector.name: [] for detector in detectors}
+    sessions = Sessions(settings.model_repository, {model for d in detectors.values() for model in d.served})
+    outcomes: dict[str, list[Outcome]] = {name: [] for name in detectors}
     for board in photos:
-        for detector in detectors:
-            outcomes[detector.name].append(asyncio.run(look(board, detector, sessions, settings)))
+        for name, detector in detectors.items():
+            outcomes[name].append(asyncio.run(look(board, detector, sessions, settings)))
     console.print(table(outcomes))
     return outcomes
+
+
+def named(text: str, settings: Settings) -> Detector:
+    """The detector that NAME or NAME:PRECISION means. Raises ConfigurationError."""
+    name, _, precision = text.partition(":")
+    chosen = {"detector": name, "detector_precision": precision or settings.detector_precision}
+    try:
+        return choose(Settings.model_validate({**settings.model_dump(), **chosen})).detector
+    except ValidationError:
+        raise ConfigurationError(f"{text!r} is no NAME:PRECISION; precisions are int8 and float32") from None
 
 
 def table(outcomes: dict[str, list[Outcome]]) -> Table:

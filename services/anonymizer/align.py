@@ -1,5 +1,6 @@
 """face -> chip: similarity transforms by landmarks, and warps that neither alias nor blur."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -96,6 +97,30 @@ def pose_of(landmarks: np.ndarray) -> np.ndarray:
     return np.array(rows, np.float32).reshape(len(landmarks), 10)
 
 
+def halves_of(image: np.ndarray, smallest: int = 64) -> tuple[np.ndarray, ...]:
+    """An image, its half, its quarter and so on, while both sides are even and halves are not below `smallest` px.
+
+    Args:
+        image: uint8 [H, W, 3].
+    """
+    levels = [image]
+    while not any(side % 2 or side // 2 < smallest for side in levels[-1].shape[:2]):
+        levels.append(_half(levels[-1]))
+    return tuple(levels)
+
+
+def warp_halved(levels: Sequence[np.ndarray], matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """As `warp` of the first of `halves_of`; what was halved before is not halved again.
+
+    Args:
+        levels: an image, its half, and so on.
+    """
+    level = min(len(levels) - 1, _halvings(matrix))
+    step = 2**level  # pixel centres: x = step * (u + 0.5) - 0.5
+    to_image = np.array([(step, 0, 0.5 * step - 0.5), (0, step, 0.5 * step - 0.5), (0, 0, 1)])
+    return warp(levels[level], matrix @ to_image, size)
+
+
 def warp(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resamples `image` by a similarity; halves it first as often as it shrinks by two, so that nothing aliases.
 
@@ -107,10 +132,22 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.nda
     Returns:
         uint8 [height, width, 3]; beyond the image its border is repeated.
     """
-    halvings = int(np.log2(1 / max(scale_of(matrix), 1e-6)))
+    halvings = _halvings(matrix)
     if halvings > 0:
         image, matrix = _halve(image, matrix, size, halvings)
     return cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _halvings(matrix: np.ndarray) -> int:
+    """How often an image can be halved before a similarity shrinks it no more by two."""
+    return max(0, int(np.log2(1 / max(scale_of(matrix), 1e-6))))
+
+
+def _half(image: np.ndarray) -> np.ndarray:
+    """Each two by two pixels become their mean; an odd last row or column is left out."""
+    height, width = image.shape[0] // 2, image.shape[1] // 2
+    even = image[: 2 * height, : 2 * width]
+    return np.asarray(cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA))
 
 
 def _halve(
@@ -129,7 +166,7 @@ def _halve(
     if any(missing):  # an odd rest, at the photo's edge or the cut's, where borders are repeated anyway
         part = cv2.copyMakeBorder(part, 0, missing[0], 0, missing[1], cv2.BORDER_REPLICATE)
     for _ in range(halvings):
-        part = cv2.resize(part, (part.shape[1] // 2, part.shape[0] // 2), interpolation=cv2.INTER_AREA)
+        part = _half(part)
     # pixel centres: x = x0 - 0.5 + step * (u + 0.5)
     to_image = np.array([(step, 0, x0 + 0.5 * step - 0.5), (0, step, y0 + 0.5 * step - 0.5), (0, 0, 1)])
     return part, matrix @ to_image
@@ -140,8 +177,7 @@ def shrink(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     fx, fy = size[0] / image.shape[1], size[1] / image.shape[0]
     halvings = int(np.log2(1 / max(fx, fy)))
     for _ in range(halvings):
-        even = image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2]
-        image = cv2.resize(even, (even.shape[1] // 2, even.shape[0] // 2), interpolation=cv2.INTER_AREA)
+        image = _half(image)
     return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
 
 

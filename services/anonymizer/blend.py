@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from services.anonymizer.align import FFHQ_LANDMARKS, similarity, warp
+from services.anonymizer.align import FFHQ_LANDMARKS, similarity, warp_halved
 from services.anonymizer.detect import Face
-from services.anonymizer.mask import MASK_PX, face_mask, turn_of
+from services.anonymizer.mask import MASK_PX, face_mask, mask_corners, turn_of
 from services.anonymizer.synthesise import Surrogate
 
 STATISTICS_PX = 64  # colours are compared on every n-th pixel, about this many a side
@@ -36,10 +36,8 @@ def blend(pixels: np.ndarray, replaced: Sequence[tuple[Face, Surrogate]], masked
     return result
 
 
-def _region(mask: np.ndarray, matrix: np.ndarray, width: int, height: int) -> tuple[int, int, int, int] | None:
+def _region(corners: np.ndarray, matrix: np.ndarray, width: int, height: int) -> tuple[int, int, int, int] | None:
     """The part of the photo that a mask can touch: x0, y0, x1, y1, or None outside the photo."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    corners = np.array([(x, y) for x in columns[[0, -1]] for y in rows[[0, -1]]], np.float64)
     corners = corners @ matrix[:, :2].T + matrix[:, 2]
     x0, y0 = np.maximum(np.floor(corners.min(axis=0)).astype(int) - 1, 0)
     x1, y1 = np.minimum(np.ceil(corners.max(axis=0)).astype(int) + 2, (width, height))
@@ -50,15 +48,17 @@ def _replace(result: np.ndarray, pixels: np.ndarray, face: Face, surrogate: Surr
     height, width = pixels.shape[:2]
     turn = turn_of(face.landmarks)
     mask_to_photo = similarity(FFHQ_LANDMARKS * MASK_PX, face.landmarks)
-    region = _region(face_mask(turn), mask_to_photo, width, height)
+    region = _region(mask_corners(turn), mask_to_photo, width, height)
     if region is None:
         return
     x0, y0, x1, y1 = region
     shift = np.array([(0, 0, x0), (0, 0, y0)])
     size = (x1 - x0, y1 - y0)
-    image = warp(surrogate.image, similarity(surrogate.landmarks, face.landmarks) - shift, size)
-    core = cv2.warpAffine(face_mask(turn, core=True), mask_to_photo - shift, size)
-    image = match_colour(image, pixels[y0:y1, x0:x1], core)
+    image = warp_halved(surrogate.levels, similarity(surrogate.landmarks, face.landmarks) - shift, size)
+    step = max(1, min(size) // STATISTICS_PX)
+    few = (-(-size[0] // step), -(-size[1] // step))
+    core = cv2.warpAffine(face_mask(turn, core=True), (mask_to_photo - shift) / step, few)  # every step-th pixel of it
+    image = match_colour(image, pixels[y0:y1, x0:x1], core, step)
     shown = face_mask(turn)
     if surrogate.shown is not None:
         shown = cv2.multiply(shown, surrogate.shown, scale=1 / 255)
@@ -67,31 +67,37 @@ def _replace(result: np.ndarray, pixels: np.ndarray, face: Face, surrogate: Surr
     result[y0:y1, x0:x1] = cv2.blendLinear(image, result[y0:y1, x0:x1], weight, 1 - weight)
 
 
-def match_colour(image: np.ndarray, scene: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def match_colour(image: np.ndarray, scene: np.ndarray, mask: np.ndarray, step: int = 1) -> np.ndarray:
     """Gives the face in `image` the scene's light: mean and spread of luma and chroma, weighted by a mask.
 
     Reinhard et al. 2001, in YCbCr, so that it is one linear map of RGB.
 
     Args:
         image, scene: uint8 [h, w, 3] RGB, the surrogate and the photo on the same pixels.
-        mask: uint8 [h, w], where to compare.
+        mask: uint8 [ceil(h / step), ceil(w / step)], where to compare; of every `step`-th row and column.
+        step: which pixels are compared.
 
     Returns:
         uint8 [h, w, 3] RGB.
     """
-    step = max(1, min(mask.shape) // STATISTICS_PX)
-    weight = mask[::step, ::step].astype(np.float64).ravel()
-    if weight.sum() < 1:
+    weight = mask.astype(np.float32).ravel()
+    total = float(weight.sum())
+    if total < 1:
         return image
+    weight /= total
 
     def statistics(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        small = picture[::step, ::step].reshape(-1, 3) @ _TO_YCC.T
-        mean = np.average(small, axis=0, weights=weight)
-        return mean, np.sqrt(np.average((small - mean) ** 2, axis=0, weights=weight))
+        """Mean and spread of Y, Cb and Cr, from mean and covariance of R, G and B."""
+        few = picture[::step, ::step].reshape(-1, 3).astype(np.float32)
+        mean = weight @ few
+        few -= mean
+        covariance = (few.T * weight) @ few
+        variance = (_TO_YCC @ covariance * _TO_YCC).sum(axis=1)
+        return _TO_YCC @ mean, np.sqrt(np.maximum(variance, 0))
 
     (have_mean, have_spread), (want_mean, want_spread) = statistics(image), statistics(scene)
     gain = np.clip(want_spread / np.maximum(have_spread, 1e-3), *CONTRAST)
-    linear = _TO_RGB @ np.diag(gain) @ _TO_YCC
+    linear = (_TO_RGB * gain) @ _TO_YCC
     offset = _TO_RGB @ (want_mean - gain * have_mean)
     return cv2.transform(image, np.column_stack([linear, offset]))
 

@@ -201,7 +201,7 @@ async def _look_again(
     if not faces and thumbnail is None:
         return [], []
     images = await in_thread(render)
-    rows = list(zip(*await triton.infer(detector.models[side], {"image": images}, *OUTPUTS), strict=True))
+    rows = list(zip(*await triton.infer(detector.look, {"image": images}, *OUTPUTS), strict=True))
     large = []
     if thumbnail:
         boxes, scores, points = rows.pop(0)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from services import metrics
+from services.anonymizer.align import halves_of
 from services.anonymizer.latents import check_chosen, inputs_of
-from services.anonymizer.mask import below_fringe
+from services.anonymizer.mask import face_alone
 from services.anonymizer.models import Generator
 from services.anonymizer.triton import Triton
 from services.population.index import Crowds
@@ -23,11 +24,18 @@ class Surrogate:
     image: np.ndarray  # uint8 [H, W, 3] RGB, read-only
     landmarks: np.ndarray  # float64 [5, 2], pixels of the image
     shown: np.ndarray | None = None  # uint8 [256, 256] in FFHQ's alignment, 255 where it may be shown; None: everywhere
+    smaller: tuple[np.ndarray, ...] = ()  # the image's half, quarter and so on: most faces are smaller than it
+
+    @property
+    def levels(self) -> tuple[np.ndarray, ...]:
+        """The image and its smaller forms."""
+        return (self.image, *self.smaller)
 
     @property
     def nbytes(self) -> int:
         """What it takes to keep."""
-        return self.image.nbytes + self.landmarks.nbytes + (0 if self.shown is None else self.shown.nbytes)
+        shown = 0 if self.shown is None else self.shown.nbytes
+        return sum(level.nbytes for level in self.levels) + self.landmarks.nbytes + shown
 
 
 Key = tuple[int, tuple[tuple[str, str], ...]]  # crowd, and what the request chose of the generator's inputs
@@ -134,7 +142,8 @@ class Surrogates:
         # An index knows a surrogate's landmarks as it is by default; another expression moves them little.
         sides = np.array([image.shape[1], image.shape[0]], np.float64)
         landmarks = self._crowds.surrogate_landmarks[key[0]].astype(np.float64) * sides
-        surrogate = Surrogate(key[0], image, landmarks, below_fringe(image, landmarks))
+        _, *smaller = halves_of(image)
+        surrogate = Surrogate(key[0], image, landmarks, face_alone(image, landmarks), tuple(smaller))
         self._kept[key] = surrogate
         self._count(surrogate.nbytes)
         while self._bytes > self._capacity and len(self._kept) > 1:

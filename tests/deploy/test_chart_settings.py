@@ -8,7 +8,7 @@ from deploy.checks.values_schema import OWNED
 from services.anonymizer.models import choose
 from services.client.place import API_KEY
 from services.population.compatibility import models_for, served_models
-from services.population.index import open_index, versions_of
+from services.population.index import open_index
 from services.population.sample import sampler_for
 from services.settings import Settings
 from tests.deploy.conftest import container, containers, environment
@@ -47,8 +47,20 @@ def test_every_setting_reaches_the_service_as_it_was_written(render):
     assert {name: told[f"{PREFIX}{name.upper()}"] for name in chosen} == chosen
 
 
-def test_models_that_triton_loads_are_those_of_the_default_index(render):
-    assert loaded(render(more=(), chosen="access.keysSecret=k")) == served_models(Settings(), choose(Settings()))
+@pytest.mark.parametrize(
+    ("which", "chosen", "precision"),
+    [
+        ("cpu-small", "", "int8"),
+        ("gpu", "", "float32"),
+        ("gpu-large", "", "float32"),
+        ("cpu-small", ",settings.detector_precision=float32", "float32"),
+    ],
+)
+def test_models_that_triton_loads_are_those_of_the_default_index(render, which, chosen, precision):
+    objects = render(which, more=(), chosen=f"access.keysSecret=k{chosen}")
+    told = Settings(detector_precision=environment(objects)[f"{PREFIX}DETECTOR_PRECISION"])
+    assert told.detector_precision == precision
+    assert loaded(objects) == served_models(told, choose(told))
 
 
 def test_models_that_a_population_takes_are_loaded_as_well(objects, render):
@@ -66,7 +78,7 @@ def test_paths_of_the_chart_lead_to_the_index_its_map_and_its_key(render, settin
     """The volume is laid out as a build lays it out; the current version and a pinned one open, everybody enrolled."""
     for part in ("indexes", "maps"):
         shutil.copytree(settings.home / part / "demo", tmp_path / "indexes" / part / "demo", symlinks=True)
-    (version,) = (path.name for path in versions_of(tmp_path / "indexes" / "indexes" / "demo"))
+    version = open_index(settings).version
     (tmp_path / "secrets" / "map").mkdir(parents=True)
     shutil.copy(settings.home / "keys" / "demo.key", tmp_path / "secrets" / "map")
     told = environment(render(chosen=f"index.name=demo,index.version={version if pinned else ''}"))

@@ -21,6 +21,7 @@ COMPOSE = HERE / "compose.yaml"
 TEXT = COMPOSE.read_text()
 DOCUMENT = yaml.safe_load(TEXT)
 SERVICES = DOCUMENT["services"]
+OURS = ("service-cpu", "service-gpu")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -45,7 +46,7 @@ def test_file_is_valid_by_the_schema_of_compose(schema):
 
 @pytest.mark.parametrize("wrong", ["read_onyl: true", "profiles: cpu", "tmpfs: {a: b}", "stop_grace_period: 75"])
 def test_schema_refuses_a_typo(schema, wrong):
-    broken = {"services": {**SERVICES, "service": {**SERVICES["service"], **yaml.safe_load(wrong)}}}
+    broken = {"services": {**SERVICES, "service-cpu": {**SERVICES["service-cpu"], **yaml.safe_load(wrong)}}}
     with pytest.raises(ValidationError):
         schema.validate(broken)
 
@@ -71,21 +72,23 @@ def test_every_volume_and_network_is_declared_and_used():
 
 
 def test_only_the_service_is_published_and_only_to_this_machine():
-    assert [name for name, told in SERVICES.items() if "ports" in told] == ["service"]
+    assert {name for name, told in SERVICES.items() if "ports" in told} == set(OURS)
     defaults = Settings()
-    assert SERVICES["service"]["ports"] == [f"127.0.0.1:{p}:{p}" for p in (defaults.port, defaults.grpc_port)]
+    for name in OURS:
+        assert SERVICES[name]["ports"] == [f"127.0.0.1:{p}:{p}" for p in (defaults.port, defaults.grpc_port)]
 
 
 def test_only_the_service_reaches_triton_and_triton_reaches_nothing():
     assert DOCUMENT["networks"]["inference"] == {"internal": True}
     on_it = {name for name, told in SERVICES.items() if "inference" in told.get("networks", [])}
-    assert on_it == {"service", "triton-cpu", "triton-gpu"}
+    assert on_it == {*OURS, "triton-cpu", "triton-gpu"}
     for name in ("triton-cpu", "triton-gpu"):
         assert SERVICES[name]["networks"] == {"inference": {"aliases": ["triton"]}}
 
 
-def test_nothing_of_a_photo_can_reach_a_disk():
-    told = SERVICES["service"]
+@pytest.mark.parametrize("name", OURS)
+def test_nothing_of_a_photo_can_reach_a_disk(name):
+    told = SERVICES[name]
     assert all(volume.endswith(":ro") for volume in told["volumes"])
     assert told["mem_limit"] == told["memswap_limit"]  # no swap
 
@@ -119,8 +122,8 @@ def test_gpu_is_reserved_where_the_profile_says_gpu_and_nowhere_else():
 @pytest.mark.parametrize(
     ("profile", "containers"),
     [
-        ("cpu", {"models", "triton-cpu", "service"}),
-        ("gpu", {"models", "triton-gpu", "service"}),
+        ("cpu", {"models", "triton-cpu", "service-cpu"}),
+        ("gpu", {"models", "triton-gpu", "service-gpu"}),
         ("population", {"models", "population"}),
     ],
 )
@@ -131,11 +134,16 @@ def test_profile_starts_what_it_needs(profile, containers):
         assert SERVICES[name].get("depends_on", {}).keys() <= started
 
 
-def test_both_tritons_load_the_models_of_the_default_index():
-    cpu, gpu = (SERVICES[f"triton-{kind}"]["command"] for kind in ("cpu", "gpu"))
-    assert [word for word in gpu if word != "--model-config-name=gpu"] == cpu
-    loaded = {word.removeprefix("--load-model=") for word in cpu if word.startswith("--load-model=")}
-    assert loaded == served_models(Settings(), choose(Settings()))
+@pytest.mark.parametrize(("kind", "precision"), [("cpu", "int8"), ("gpu", "float32")])
+def test_triton_loads_what_the_service_beside_it_asks_for(kind, precision, monkeypatch):
+    for name, value in variables(SERVICES[f"service-{kind}"]):
+        monkeypatch.setenv(name, value)
+    told = Settings()
+    assert told.detector_precision == precision
+    words = SERVICES[f"triton-{kind}"]["command"]
+    loaded = {word.removeprefix("--load-model=") for word in words if word.startswith("--load-model=")}
+    assert loaded == served_models(told, choose(told))
+    assert ("--model-config-name=gpu" in words) == (kind == "gpu")
 
 
 def test_images_are_those_that_are_built_here_and_nvidias_is_the_charts():
@@ -151,8 +159,8 @@ def test_images_are_those_that_are_built_here_and_nvidias_is_the_charts():
 
 
 def test_containers_are_given_longer_to_stop_than_a_request_may_take():
-    seconds = int(SERVICES["service"]["stop_grace_period"].removesuffix("s"))
-    assert seconds >= Settings().request_timeout_s + 10
+    for name in OURS:
+        assert int(SERVICES[name]["stop_grace_period"].removesuffix("s")) >= Settings().request_timeout_s + 10
     for kind in ("cpu", "gpu"):
         (told,) = (w for w in SERVICES[f"triton-{kind}"]["command"] if w.startswith("--exit-timeout-secs="))
         assert int(told.partition("=")[2]) < int(SERVICES[f"triton-{kind}"]["stop_grace_period"].removesuffix("s"))

@@ -9,6 +9,7 @@ from conversion.parity import run_onnx, smooth_images
 from services.errors import ConversionError
 from services.files import sha256_of
 
+SIZES = (192, 512)
 TOLERANCE = 1e-4  # of scores, and of positions as a share of the picture
 
 
@@ -20,15 +21,15 @@ def source(weights):
 
 @pytest.fixture(scope="module")
 def models(source):
-    return {size: centerface.build(source, size) for size in (*centerface.SIZES, None)}
+    return {size: centerface.build(source, size) for size in (*SIZES, None)}
 
 
-@pytest.mark.parametrize("size", centerface.SIZES)
+@pytest.mark.parametrize("size", SIZES)
 def test_detections_in_a_real_photo_are_those_of_the_source(models, source, photo, size):
     assert centerface.check(models[size], source, photo(size)).value <= TOLERANCE
 
 
-@pytest.mark.parametrize("size", [192, 512])
+@pytest.mark.parametrize("size", SIZES)
 def test_candidates_in_noise_are_those_of_the_source(models, source, size):
     assert centerface.check(models[size], source, smooth_images(1, size, seed=41)[0]).value <= TOLERANCE
 
@@ -44,7 +45,7 @@ def test_form_of_any_size_is_the_square_one_on_squares(models, photo):
         np.testing.assert_array_equal(free, square)
 
 
-@pytest.mark.parametrize("size", centerface.SIZES)
+@pytest.mark.parametrize("size", SIZES)
 def test_the_one_face_of_the_photo_is_found_where_it_is(models, photo, size):
     boxes, scores, landmarks = (v[0] for v in run_onnx(models[size], image=photo(size)[None]))
     assert scores[0] > 0.8
@@ -52,7 +53,7 @@ def test_the_one_face_of_the_photo_is_found_where_it_is(models, photo, size):
     np.testing.assert_allclose(landmarks[0].mean(axis=0) / size, (0.435, 0.245), atol=0.04)
 
 
-@pytest.mark.parametrize("size", [192, 512])
+@pytest.mark.parametrize("size", SIZES)
 def test_candidates_come_best_first(models, photo, size):
     scores = run_onnx(models[size], image=photo(size)[None])[1][0]
     assert (np.diff(scores) <= 0).all()

@@ -48,7 +48,7 @@ app.command()(remove)
 @pytest.fixture(scope="module")
 def job(settings: Settings) -> Job:
     models = choose(settings)
-    for name in ("mobile-stylegan-512", "inversion-mobile-stylegan", "centerface-any", models.embedder.model):
+    for name in ("mobile-stylegan-512", "inversion-mobile-stylegan", "centerface-any-int8", models.embedder.model):
         if not (settings.model_repository / name / "1" / "model.onnx").is_file():
             pytest.skip(f"needs {name}; run `make models`")
     inverter, _ = inverter_for(models, settings.model_repository)
@@ -142,7 +142,7 @@ def test_folder_of_people_becomes_a_population(whole, job):
     assert people.latents is not None
     assert people.latents.shape == (PEOPLE, job.models.generator.latent_dims)
     assert people.made_with["inverter"] == "inversion-mobile-stylegan"
-    assert set(people.made_with["models_sha256"]) >= {"centerface-512", "dlib-resnet", "inversion-mobile-stylegan"}
+    assert set(people.made_with["models_sha256"]) >= {"centerface-192", "dlib-resnet", "inversion-mobile-stylegan"}
     assert (told["statuses"]["enrolled"], told["identities"], told["read"]) == (PHOTOS, PEOPLE, PHOTOS)
     assert told["photos_per_second"] > 0
 

@@ -21,7 +21,7 @@ from services.settings import ROOT, Settings
 
 PEOPLE = 12
 MODELS = ROOT / "model_repository"
-NEEDED = ("centerface-192", "centerface-any", "mobile-stylegan-mapping", "mobile-stylegan-512")
+NEEDED = ("centerface-192", "centerface-any-int8", "mobile-stylegan-mapping", "mobile-stylegan-512")
 
 
 def run(*arguments: object) -> Result:

@@ -30,7 +30,7 @@ PEOPLE = 32
 
 @pytest.fixture(scope="module", autouse=True)
 def converted(settings) -> None:
-    for name in ("mobile-stylegan-512", "inversion-mobile-stylegan", "centerface-any", "dlib-resnet"):
+    for name in ("mobile-stylegan-512", "inversion-mobile-stylegan", "centerface-any-int8", "dlib-resnet"):
         if not (settings.model_repository / name / "1" / "model.onnx").is_file():
             pytest.skip(f"needs {name}; run `make models`")
 

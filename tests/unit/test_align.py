@@ -8,10 +8,12 @@ from services.anonymizer.align import (
     DLIB_CHIP_150,
     FFHQ_LANDMARKS,
     cut_chips,
+    halves_of,
     misfit,
     scale_of,
     similarity,
     warp,
+    warp_halved,
 )
 
 DLIB = "centerface5-look192-similarity150"
@@ -81,9 +83,10 @@ def wave(x: np.ndarray, y: np.ndarray, period: float) -> np.ndarray:
 
 @pytest.mark.parametrize("scale", [0.1, 0.23, 0.5, 0.74, 0.76, 1.0, 2.0])
 @pytest.mark.parametrize("degrees", [0, 25])
-def test_warp_puts_pixels_where_the_similarity_says(scale, degrees):
+@pytest.mark.parametrize("warp", [warp, lambda image, *how: warp_halved(halves_of(image, 16), *how)])
+def test_warp_puts_pixels_where_the_similarity_says(scale, degrees, warp):
     """The wave's steepest slope is 16 grey levels a pixel of the result, so 3 levels are a fifth of a pixel."""
-    period, side, size = 40 / scale, round(90 / scale), (50, 44)
+    period, side, size = 40 / scale, 16 * round(90 / scale / 16), (50, 44)
     y, x = np.mgrid[0:side, 0:side]
     image = np.round(wave(x, y, period)).astype(np.uint8)
     matrix = matrix_of(scale, degrees, (0, 0))
@@ -110,6 +113,15 @@ def test_shrinking_by_a_power_of_two_is_the_mean_of_cells(factor):
     small = warp(image, matrix_of(1 / factor, 0, (-centre / factor, -centre / factor)), (30, 20))
     means = image.reshape(20, factor, 30, factor, 3).mean(axis=(1, 3))
     assert np.abs(small - means).max() <= 2
+
+
+def test_halves_are_the_means_of_cells_down_to_the_smallest():
+    image = np.random.default_rng(4).integers(0, 256, (384, 512, 3), dtype=np.uint8)
+    levels = halves_of(image, smallest=64)
+    assert [level.shape[:2] for level in levels] == [(384, 512), (192, 256), (96, 128)]
+    cells = image.reshape(96, 4, 128, 4, 3).mean(axis=(1, 3))
+    assert np.abs(levels[2] - cells).max() <= 1
+    assert [level.shape[:2] for level in halves_of(image[:383])] == [(383, 512)]
 
 
 def test_beyond_the_image_its_border_is_repeated():

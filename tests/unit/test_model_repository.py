@@ -11,7 +11,7 @@ from services.anonymizer.models import DETECTORS, EMBEDDERS, ESTIMATORS, GENERAT
 from services.settings import ROOT
 
 REPOSITORY = ROOT / "model_repository"
-SHIPPED = {model for d in DETECTORS.values() for model in (*d.models.values(), d.first_look)}
+SHIPPED = {model for d in DETECTORS.values() for model in (d.look, *d.first_looks.values())}
 SHIPPED |= {e.model for e in EMBEDDERS.values()}
 SHIPPED |= {e.model for e in ESTIMATORS.values()}
 SHIPPED |= {model for g in GENERATORS.values() for model in (g.model, g.mapping) if model}
@@ -147,7 +147,6 @@ def test_gpu_variant_runs_on_gpus_alone(folder):
 def test_models_of_large_pictures_get_one_instance_and_the_others_two():
     counts = {folder.name: [group.count for group in gpu_of(folder).instance_group] for folder in FOLDERS}
     assert {name for name, count in counts.items() if count == [1]} == {
-        "centerface-1024",
         "centerface-any",
         "centerface-any-int8",
         "mobile-stylegan-1024",

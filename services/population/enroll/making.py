@@ -50,7 +50,7 @@ def made_with(job: Job) -> dict[str, Any]:
         ConversionError: a model is not converted, or was changed.
     """
     models, repository = job.models, job.settings.model_repository
-    behind = {*models.detector.models.values(), models.embedder.model}
+    behind = {models.detector.look, models.embedder.model}
     if job.inverter:
         behind |= {job.inverter.model, models.generator.model}
     return {

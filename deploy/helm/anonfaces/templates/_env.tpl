@@ -1,3 +1,8 @@
+{{/* What the detector's first look calculates in, where nobody says it: a GPU gains nothing by int8. */}}
+{{- define "anonfaces.precision" -}}
+{{- .Values.settings.detector_precision | default (ternary "float32" "int8" (eq .Values.triton.config "gpu")) }}
+{{- end }}
+
 {{/* The environment of the service: what the chart decides, and the operator's settings. */}}
 {{- define "anonfaces.env" -}}
 {{- $own := dict
@@ -9,6 +14,7 @@
   "ENROLMENT_MAPS" (printf "/indexes/maps/%s" .Values.index.name)
   "TRITON_URL" (printf "%s-triton:8001" (include "anonfaces.name" .))
   "ENROLMENT" (ternary (ternary "require" "auto" .Values.index.maps.require) "off" (ne .Values.index.maps.keySecret ""))
+  "DETECTOR_PRECISION" (include "anonfaces.precision" .)
   "OPEN_METRICS" (toString .Values.access.openMetrics)
   "ALLOW_ANONYMOUS" (toString .Values.access.anonymous)
 }}
