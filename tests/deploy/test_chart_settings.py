@@ -97,6 +97,7 @@ def test_population_is_written_where_the_service_reads(render):
     objects = render(chosen="index.version=")
     (head,) = (c for c in containers(objects) if any(m["name"] == "populations" for m in c["volumeMounts"]))
     told = {one["name"]: one.get("value") for one in head["env"]}
+    assert told[f"{PREFIX}DETECTOR_PRECISION"] == environment(objects)[f"{PREFIX}DETECTOR_PRECISION"]
     writes = Settings(home=told[f"{PREFIX}HOME"], index="town")
     reads = environment(objects)
     assert str(writes.index_path) == reads[f"{PREFIX}INDEX"]
