@@ -25,7 +25,7 @@ from services.release.request import Recognisable, Request
 from services.release.run import work_through
 from services.release.surrogates import File, write_surrogates
 from services.release.terms import MANIFEST, PHOTOS, ROWS, bind, holding
-from services.release.verify import proof_counts, prove_photo
+from services.release.verify import limit_of, proof_counts, prove_photo
 from services.release.write import files_below, remove, sweep, write_at_once
 
 REFUSED = "refused.csv"
@@ -190,11 +190,12 @@ def _finish(
     else:
         write_manifest(request.out, records, collection.refused, told)
     run = {"done": len(todo.todo), "kept": todo.kept, "gone": len(todo.gone), "crowds": enrolled, "thin_crowds": thin}
+    run["names_unmatched"] = request.whose.unmatched(collection.photos)
     return Outcome({**told, "run": run}, sorted(refused), failed)
 
 
 def _proof(journal: Journal, request: Request) -> dict[str, Any]:
-    return {**proof_counts(journal, request.models.embedder.same_person), "recognisable": request.how.recognisable}
+    return {**proof_counts(journal, limit_of(request.models)), "recognisable": request.how.recognisable}
 
 
 def _withdraw_manifest(out: Path) -> None:

@@ -61,6 +61,8 @@ def _lines(outcome: Outcome) -> list[str]:
             f"of {run['crowds']} crowds {run['thin_crowds']} have fewer than k of their people in these photos: k "
             "holds among all enrolled people, not among those who are known to be here"
         )
+    if run["names_unmatched"]:
+        lines.append(f"--identities names {run['names_unmatched']} photos that are not in the folder")
     left = ", ".join(f"{suffix} {number}" for suffix, number in told["left_out"].items())
     return [*lines, f"left out, no photos: {left}"] if left else lines
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from services.anonymizer.models import Models
 from services.anonymizer.options import Options
-from services.errors import IndexRefused
+from services.errors import IndexRefused, KNotMet
 from services.population.compatibility import models_for
 from services.population.index import ClusterIndex, read_index, version_folder, versions_of, with_enrolment
 from services.release.photo import Job
@@ -86,11 +86,14 @@ def request_of(terms: Terms, index: Index, whose: Whose, out: Path, private: Pat
     """All that a run takes.
 
     Raises:
+        KNotMet: the index does not give the k that was asked for.
         IndexRefused: the settings name other models than the index was made with.
         ConfigurationError: a model is not known here.
     """
     own = own.model_copy(update=terms.settings)
     options = Options.of(terms.options)
+    if options.k is not None and (index.held.enrolment is None or options.k > index.held.k):
+        raise KNotMet(f"k = {options.k} was asked for; index {terms.index} has {index.held.k}, or is without its map")
     folder = Path(terms.folder)
     job = Job(folder, out / PHOTOS, index.place, own, options, terms.kind, how.url, how.window, how.patience_s)
     return Request(job, out, private, terms, index.held, models_for(index.held, own), whose, how)

@@ -14,6 +14,7 @@ import numpy as np
 from services.anonymizer.decode import decode
 from services.anonymizer.detect import Face, detect
 from services.anonymizer.embed import embed
+from services.anonymizer.models import Models
 from services.anonymizer.pipeline import Pipeline
 from services.anonymizer.threads import in_thread
 from services.errors import AnonFacesError, IndexRefused
@@ -89,12 +90,17 @@ async def _compare(
         crowd = treated.crowd if treated else None
         surrogate = None if crowd is None else pipeline.index.crowds.surrogate_embeddings[crowd]
         to_surrogate = None if surrogate is None else float(np.linalg.norm(finished[row] - surrogate))
-        kind = _judge(treated, float(distances[row]), to_surrogate, models.embedder.same_person)
+        kind = _judge(treated, float(distances[row]), to_surrogate, limit_of(pipeline.models))
         if kind:
             findings.append(_finding(kind, face, float(distances[row]), to_surrogate))
     for row, face in enumerate(new, len(was)):
         findings.append(_finding("unexplained", face, float(distances[row]), None))
     return tuple(round(float(distance), 4) for distance in distances[: len(was)]), tuple(findings)
+
+
+def limit_of(models: Models) -> float:
+    """How far apart a finished face and its original have to be: the recogniser's own limit, as its row records it."""
+    return models.embedder.same_person
 
 
 def _judge(treated: FaceRecord | None, distance: float, to_surrogate: float | None, limit: float) -> FindingKind | None:

@@ -25,6 +25,10 @@ class Whose:
         """The photos with who is in them."""
         return [Entry(path, self._names(path)) for path in paths]
 
+    def unmatched(self, paths: Iterable[str]) -> int:
+        """How many photos are named that are not there; a misspelt name helps nobody."""
+        return len(self.table.keys() - set(paths))
+
     def _names(self, path: str) -> tuple[str, ...]:
         if self.by_folder and "/" in path:
             name = clean(path.split("/")[0])
