@@ -82,8 +82,8 @@ def _of_node(node: onnx.NodeProto, shapes: dict[str, list[int]]) -> float:
 
 
 def of_a_photo(settings: Settings) -> float:
-    """Operations that the models of the settings do for `PHOTO`."""
-    models = choose(settings)
+    """Operations that the models of the settings do for `PHOTO` on a GPU."""
+    models = choose(settings.model_copy(update={"detector_precision": "float32"}))
     first, second = models.detector.served
     at = settings.model_repository
     return operations(first, at, PHOTO) + operations(second, at) + operations(models.embedder.model, at)

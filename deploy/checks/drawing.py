@@ -15,7 +15,6 @@ text { font: 12px ui-sans-serif, system-ui, -apple-system, "Segoe UI", "DejaVu S
 .title { font-size: 15px; font-weight: 600; }
 .dim, .label { fill: var(--dim); }
 .label { font-size: 11px; paint-order: stroke; stroke: var(--page); stroke-width: 5px; stroke-linejoin: round; }
-.inside { stroke: var(--box); }
 .page { fill: var(--page); }
 .box { fill: var(--box); stroke: var(--edge); }
 .volume { fill: var(--keep); stroke: var(--kept); }
@@ -36,53 +35,54 @@ class Drawing:
         self._shapes: list[str] = []
 
     def box(
-        self, x: float, y: float, width: float, height: float, title: str, lines: Sequence[str], *, wide: bool = False,
-        volume: bool = False,
+        self, x: float, y: float, width: float, height: float, title: str, lines: Sequence[str], name: str = "",
+        kind: str = "box",
     ) -> None:  # fmt: skip
-        """A titled box; `wide`: its first line beside the title; `volume`: something that is kept."""
-        self._rect(x, y, width, height, 8, "volume" if volume else "box")
+        """A titled box; `name` stands in its corner."""
+        self._rect(x, y, width, height, 8, kind)
         self._text(x + 16, y + 27, title, "title")
-        if wide:
-            self._text(x + 16, y + 46, lines[0], "dim")
-            return
+        self._text(x + width - 16, y + 26, name, "dim", "end")
         for number, line in enumerate(lines):
-            self._text(x + 16, y + 48 + 18 * number, line, "dim")
+            self._text(x + 16, y + 50 + 18 * number, line, "dim")
 
-    def chip(
-        self, x: float, y: float, width: float, text: str, *, strong: bool = False, faint: bool = False,
-        volume: bool = False,
-    ) -> None:  # fmt: skip
-        """A small part of a box, 28 pixels high; `faint`: there at times."""
-        kind = "strong" if strong else "volume" if volume else "chip faint" if faint else "chip"
+    def chip(self, x: float, y: float, width: float, text: str, kind: str = "chip") -> None:
+        """A small part of a box, 28 pixels high."""
         self._rect(x, y, width, 28, 6, kind)
         self._text(x + width / 2, y + 18, text, "", "middle")
 
     def note(self, x: float, y: float, text: str) -> None:
         self._text(x, y, text, "dim")
 
-    def fence(self, x: float, y: float, width: float, height: float, text: str) -> None:
-        """A border around what belongs together."""
+    def fence(self, x: float, y: float, width: float, height: float, lines: Sequence[str]) -> None:
+        """A border around what belongs together, with lines in its last corner."""
         self._rect(x, y, width, height, 14, "fence")
-        self._text(x + width - 20, y + height - 14, text, "label", "end")
+        for number, line in enumerate(reversed(lines)):
+            self._text(x + width - 20, y + height - 16 - 16 * number, line, "label", "end")
 
-    def arrow(self, points: Sequence[Point], label: str = "", *, small: bool = False) -> None:
-        """A straight line with a head, from the first point to the last; the label lies on its middle."""
-        (x0, y0), (x1, y1) = points[0], points[-1]
+    def arrow(
+        self, start: Point, end: Point, label: str = "", *, label_at: float | None = None, small: bool = False
+    ) -> None:
+        """A straight line with a head. The label lies above its middle, or beside it: at `label_at`, or its middle."""
+        (x0, y0), (x1, y1) = start, end
         size = 5 if small else 7
         dx, dy = (x1 > x0) - (x1 < x0), (y1 > y0) - (y1 < y0)
-        self._shapes.append(f'<path class="arrow" d="M{x0:g} {y0:g}L{x1 - dx * size:g} {y1 - dy * size:g}"/>')
-        left = f"{x1 - dx * size - dy * size * 0.6:g} {y1 - dy * size - dx * size * 0.6:g}"
-        right = f"{x1 - dx * size + dy * size * 0.6:g} {y1 - dy * size + dx * size * 0.6:g}"
-        self._shapes.append(f'<path class="head" d="M{x1:g} {y1:g}L{left}L{right}Z"/>')
-        if label and dx:
-            self._text((x0 + x1 - dx * size) / 2, y0 - 7, label, "label", "middle")
-        elif label:
-            self._text(x0 + 9, (y0 + y1) / 2 + 4, label, "label")
+        neck = x1 - dx * size, y1 - dy * size
+        half = size * 0.6
+        self._shapes.append(f'<path class="arrow" d="M{x0:g} {y0:g}L{neck[0]:g} {neck[1]:g}"/>')
+        corners = [end, (neck[0] - dy * half, neck[1] - dx * half), (neck[0] + dy * half, neck[1] + dx * half)]
+        outline = "L".join(f"{x:g} {y:g}" for x, y in corners)
+        self._shapes.append(f'<path class="head" d="M{outline}Z"/>')
+        if dx:
+            self._text((x0 + neck[0]) / 2, y0 - 7, label, "label", "middle")
+        else:
+            self._text(x0 + 9, (label_at or (y0 + neck[1]) / 2) + 4, label, "label")
 
     def text(self) -> str:
         """The picture as SVG."""
         width, height = self._size
-        head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
+        head = (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
+        )
         head += ' role="img" aria-label="The parts of AnonFACES and who speaks with whom">'
         page = f'<rect class="page" width="{width}" height="{height}"/>'
         return "\n".join([head, f"<style>\n{STYLE}\n</style>", page, *self._shapes, "</svg>"]) + "\n"
@@ -93,4 +93,6 @@ class Drawing:
 
     def _text(self, x: float, y: float, text: str, kind: str, anchor: str = "start") -> None:
         if text:
-            self._shapes.append(f'<text class="{kind}" x="{x:g}" y="{y:g}" text-anchor="{anchor}">{escape(text)}</text>')
+            self._shapes.append(
+                f'<text class="{kind}" x="{x:g}" y="{y:g}" text-anchor="{anchor}">{escape(text)}</text>'
+            )
