@@ -16,4 +16,4 @@ chroot "$root" env DEBIAN_FRONTEND=noninteractive sh -euc '
 : >"$root/etc/resolv.conf"
 find "$root/usr/share/doc" "$root/usr/share/man" "$root/usr/share/locale" "$root/usr/share/info" -mindepth 1 -delete
 rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/* "$root"/var/log/* "$root"/tmp/*
-tar -C "$root" -c . | podman import --quiet - "$1"
+tar -C "$root" --exclude='./dev/*' -c . | podman import --quiet - "$1"
