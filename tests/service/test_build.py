@@ -140,6 +140,30 @@ def test_what_is_shown_of_a_build_has_the_surrogates_loss_and_risk(people, place
         assert word in shown.getvalue()
 
 
+def test_constraints_tell_their_price_and_count_people_to_the_operator_alone(people, place, stack):
+    """Nine people, one of them a child: that there is one is nothing to publish with an index."""
+    age = np.array(["adult"] * 8 + ["child"])
+    nine = replace(some(people, slice(9)), attributes={"age": age})
+    done = built(nine, place, stack, constraints=Constraints(("age",), merge_small=True))
+    shown = io.StringIO()
+    show(done, Console(file=shown, width=160))
+    assert "without constraints: +0.0%" in shown.getvalue()
+    assert "age 'child' (1 people, fewer than k = 3) joined age 'adult'" in shown.getvalue()
+    assert "child" not in (place.folder / done.index.version / "manifest.json").read_text()
+
+
+def test_newcomers_who_would_mix_wait_while_others_are_served_and_the_removed_leave(people, place, stack):
+    """Neither another k nor --merge-small is possible within an epoch, so there was no way on."""
+    grown = replace(some(people, slice(14)), attributes={"age": np.array(["adult"] * 12 + ["child"] * 2)})
+    options = {"constraints": Constraints(("age",))}
+    built(replace(some(grown, slice(9)), attributes={"age": grown.attributes["age"][:9]}), place, stack, **options)
+    kept = list(range(1, 14))
+    done = built(replace(some(grown, kept), attributes={"age": grown.attributes["age"][1:]}), place, stack, **options)
+    assert (done.plan.step, done.plan.waiting, done.plan.people_removed) == ("grown", 2, 1)
+    assert done.index.crowds.sizes.tolist() == [3, 3, 3, 3]
+    assert people.identities[0] not in done.index.enrolled.identities
+
+
 @pytest.mark.parametrize(
     ("options", "what"),
     [({"k": 4}, "other k"), ({"surrogates": "random"}, "other surrogates"),

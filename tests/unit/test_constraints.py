@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.errors import PartitionError
-from services.population.constraints import Constraints, check_constraints, parse_constraints, partition_with
+from services.population.constraints import Constraints, check_constraints, parse_constraints, partition_with, servable
 from services.population.constraints.crowds import crowds_of
 from services.population.constraints.diverse import Sensitive, codes_of, diversify, most_crowds
 from services.population.constraints.exchanges import added_loss, place, repair
@@ -154,6 +154,21 @@ def test_search_loses_no_more_and_leaves_sizes_in_their_bounds(population, effor
     assert information_loss(points, found) <= information_loss(points, labels) + 1e-9
     assert k <= np.bincount(found).min() <= np.bincount(found).max() <= 2 * k - 1
     assert min(len(known(values[members])) for members in crowds(found)) >= wanted
+
+
+@pytest.mark.parametrize("constraints", [*CONSTRAINTS, Constraints(("age",), (("along", 2),), True)], ids=str)
+@settings(max_examples=25)
+@given(populations())
+def test_who_is_servable_can_be_partitioned_and_nobody_else_could_be(constraints, population):
+    points, k, attributes = population
+    can = servable(attributes, constraints, len(points), k)
+    if can.any():
+        there = {name: values[can] for name, values in attributes.items()}
+        assert len(partition_with(points[can], there, constraints, k, "mdav", 0, "quick").labels) == can.sum()
+    if not can.all():
+        there = {name: values[~can] for name, values in attributes.items()}
+        with pytest.raises(PartitionError):
+            partition_with(points[~can], there, constraints, k, "mdav", 0, "quick")
 
 
 # --- against all partitions of a few people -------------------------------------------------------------------------

@@ -35,7 +35,7 @@ def grow(names: list[str], k: int, before: Enrolment | None = None, crowds: int 
 
     if before is None:
         return first_plan(people, persons, by_mdav)
-    return next_plan(people, persons, before, crowds, k, KEY, by_mdav)
+    return next_plan(people, persons, before, crowds, KEY, lambda rows: rows[: len(rows) * (len(rows) >= k)], by_mdav)
 
 
 def count(plan: Plan) -> int:
@@ -100,6 +100,23 @@ def test_too_few_newcomers_wait_and_are_strangers():
     assert not set(names(2, 12)) & set(then.enrolment.identities.tolist())
 
 
+def test_newcomers_of_whom_no_crowd_can_be_made_wait_and_do_not_keep_others_waiting():
+    first = grow(names(12), 3)
+    people = population(names(17))
+    persons = people_of(people, NOBODY)
+    young = np.arange(17) < 14  # of the newcomers two, too few for a crowd of their own
+
+    def old(rows: np.ndarray) -> np.ndarray:
+        return rows[~young[rows]]
+
+    def one_crowd(rows: np.ndarray) -> np.ndarray:
+        return np.zeros(len(rows), np.int64)
+
+    then = next_plan(people, persons, first.enrolment, count(first), KEY, old, one_crowd)
+    assert (then.step, then.waiting) == ("grown", 2)
+    assert set(names(17)) - set(then.enrolment.identities.tolist()) == set(names(2, 12))
+
+
 def test_those_who_wait_are_served_once_there_are_k():
     first = grow(names(12), 3)
     second = grow(names(14), 3, first.enrolment, count(first))
@@ -156,7 +173,7 @@ def test_vectors_follow_the_population_while_crowds_stay():
     first = grow(names(9), 3)
     moved = population(names(9))
     moved = replace(moved, embeddings=moved.embeddings + np.float32(0.01))
-    then = next_plan(moved, people_of(moved, NOBODY), first.enrolment, 3, 3, KEY, lambda rows: rows)
+    then = next_plan(moved, people_of(moved, NOBODY), first.enrolment, 3, KEY, lambda rows: rows, lambda rows: rows)
     assert then.step == "refreshed"
     np.testing.assert_array_equal(then.enrolment.embeddings, moved.embeddings)
 

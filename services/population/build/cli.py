@@ -176,12 +176,13 @@ def show(built: Built, console: Console | None) -> None:
 
 
 def _remarks(built: Built) -> list[str]:
-    remarks = []
+    remarks = list(built.constraints.get("remarks", ()))
     if built.duplicates:
         remarks.append(f"{built.duplicates} pairs of identities are likely one person each, and count once")
     if built.plan.waiting:
         remarks.append(
-            f"{built.plan.waiting} newcomers wait until there are {built.index.k} of them; till then they are strangers"
+            f"{built.plan.waiting} newcomers wait until crowds of {built.index.k} can be made of them; till then they "
+            "are strangers"
         )
     if built.plan.people_removed:
         remarks.append(f"{built.plan.people_removed} identities were removed; their crowds stay as they are")

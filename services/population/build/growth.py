@@ -93,8 +93,8 @@ def next_plan(
     people: People,
     before: Enrolment,
     crowds: int,
-    k: int,
     key: bytes,
+    servable: Callable[[np.ndarray], np.ndarray],
     partition: Callable[[np.ndarray], np.ndarray],
 ) -> Plan:
     """What has changed since a version, with its crowds as they were.
@@ -104,14 +104,14 @@ def next_plan(
     Args:
         before: the enrolment of the version before.
         crowds: how many crowds that version has.
-        k: fewest people of a crowd.
         key: the operator's; knows who was removed.
-        partition: as of `first_plan`; called only with k people or more.
+        servable: rows of people -> those of whom crowds can be made; the others wait.
+        partition: as of `first_plan`; called only with people who are servable, if there are any.
     """
     crowd, person = _known(population, people, before, key)
     names = population.identities.tolist()
     strangers = np.unique(people.of[person < 0])
-    new = strangers if len(strangers) >= k else strangers[:0]
+    new = servable(strangers)
     labels = partition(new) if len(new) else np.empty(0, np.int64)
     numbers = max(before.person.max(initial=-1), before.removed_person.max(initial=-1)) + 1 + np.arange(len(new))
     for row in np.flatnonzero(np.isin(people.of, new)):

@@ -18,7 +18,7 @@ from services.population.build.checks import (
 )
 from services.population.build.growth import People, Plan, first_plan, next_plan, people_of
 from services.population.build.options import BuildOptions, Built, Place, constraints_of
-from services.population.constraints import partition_with
+from services.population.constraints import partition_with, servable
 from services.population.engine import Engine
 from services.population.enroll.duplicates import MOST_PAIRS, SHARE, likely_duplicates
 from services.population.index import ClusterIndex, Crowds, publish, read_index, versions_of
@@ -54,30 +54,13 @@ async def build(
         check_same_epoch(before, options, place)
     pairs = _duplicates(population, options, place.models)
     people = people_of(population, pairs if options.duplicates == "count-once" else pairs[:0])
-    told: dict[str, Any] = {}
-
-    def partition(rows: np.ndarray) -> np.ndarray:
-        found = partition_with(
-            people.embeddings[rows],
-            {name: values[rows] for name, values in people.attributes.items()},
-            options.constraints,
-            options.k,
-            options.algorithm,
-            options.seed,
-            options.effort,
-            engine,
-        )
-        told["information_loss"] = round(found.loss, 4)
-        if options.constraints:
-            told["unconstrained_loss"] = round(found.unconstrained_loss, 4)
-            told["remarks"] = found.lines()
-        return found.labels
-
+    crowding = _Crowding(people, options, engine)
     key = place.store.key()
     if before is None or options.new_epoch:
-        plan = first_plan(population, people, partition)
+        plan = first_plan(population, people, crowding.partition)
     else:
-        plan = next_plan(population, people, before.enrolled, len(before.crowds), options.k, key, partition)
+        enrolled, count = before.enrolled, len(before.crowds)
+        plan = next_plan(population, people, enrolled, count, key, crowding.servable, crowding.partition)
     if before and plan.step is None:
         _redact(place, set(population.identities.tolist()), key)  # a build that was killed may not have come to it
         return Built(before, plan, len(pairs), None, {}, {})
@@ -92,7 +75,8 @@ async def build(
         check_exposure(difference)
         check_branches(before, draft, place, key)
     step = _step(before, plan, options, len(crowds), _outside(place, before))
-    partitioned = {"algorithm": options.algorithm, "effort": options.effort, "seed": options.seed, **told}
+    partitioned = {"algorithm": options.algorithm, "effort": options.effort, "seed": options.seed}
+    partitioned |= crowding.losses
     provenance = _provenance(population, options, place, before, partitioned, chosen)
     index = publish(
         place.folder,
@@ -106,7 +90,46 @@ async def build(
         step,
     )
     _redact(place, set(population.identities.tolist()), key)
-    return Built(index, plan, len(pairs), difference, chosen.report if chosen else {}, told)
+    return Built(index, plan, len(pairs), difference, chosen.report if chosen else {}, crowding.told())
+
+
+class _Crowding:
+    """Partitions people as an operator chose, and knows what came of it."""
+
+    def __init__(self, people: People, options: BuildOptions, engine: Engine | None):
+        self.people, self.options, self.engine = people, options, engine
+        self.losses: dict[str, float] = {}
+        self.remarks: list[str] = []  # for the operator alone: they count people by what is known of them
+
+    def servable(self, rows: np.ndarray) -> np.ndarray:
+        """Those of some people of whom crowds can be made."""
+        return rows[servable(self._attributes(rows), self.options.constraints, len(rows), self.options.k)]
+
+    def partition(self, rows: np.ndarray) -> np.ndarray:
+        """Crowds of some people, int64 [q]."""
+        o = self.options
+        found = partition_with(
+            self.people.embeddings[rows],
+            self._attributes(rows),
+            o.constraints,
+            o.k,
+            o.algorithm,
+            o.seed,
+            o.effort,
+            self.engine,
+        )
+        self.losses = {"information_loss": round(found.loss, 4)}
+        if o.constraints:
+            self.losses["unconstrained_loss"] = round(found.unconstrained_loss, 4)
+            self.remarks = found.lines()
+        return found.labels
+
+    def told(self) -> dict[str, Any]:
+        """What is told of it."""
+        return {**self.losses, "remarks": self.remarks} if self.remarks else dict(self.losses)
+
+    def _attributes(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        return {name: values[rows] for name, values in self.people.attributes.items()}
 
 
 def _previous(place: Place) -> ClusterIndex | None:

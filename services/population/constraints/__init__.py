@@ -13,7 +13,15 @@ from services.population.constraints.separate import Merge, merge_small, separat
 from services.population.engine import Engine
 from services.population.partition import check_labels, information_loss, partition
 
-__all__ = ["Constrained", "Constraints", "Merge", "check_constraints", "parse_constraints", "partition_with"]
+__all__ = [
+    "Constrained",
+    "Constraints",
+    "Merge",
+    "check_constraints",
+    "parse_constraints",
+    "partition_with",
+    "servable",
+]
 
 
 @dataclass(frozen=True)
@@ -76,7 +84,7 @@ def partition_with(
     if _keeps(base, attributes, constraints):
         return Constrained(base, base_loss, base_loss, (), ())
 
-    wanted = [Sensitive(name, attributes[name], values) for name, values in constraints.diverse]
+    wanted = _sensitive(attributes, constraints)
     notes: list[str] = []
 
     def partition_one(rows: np.ndarray) -> np.ndarray:
@@ -110,6 +118,22 @@ def partition_with(
     return Constrained(labels, loss, min(base_loss, loss), merged, tuple(notes))
 
 
+def servable(attributes: dict[str, np.ndarray], constraints: Constraints, n: int, k: int) -> np.ndarray:
+    """Who of n people can be in a crowd of k that keeps to constraints, bool [n]: whole strata, or nobody.
+
+    Raises:
+        PartitionError: an attribute that is not there.
+    """
+    _check_attributes(attributes, constraints, n)
+    wanted, everyone = _sensitive(attributes, constraints), np.arange(n)
+    apart = constraints.separate and not constraints.merge_small
+    groups = strata_of(attributes, constraints.separate).rows() if apart and n else [everyone]
+    can = np.zeros(n, bool)
+    for rows in groups:
+        can[rows] = unfit(k, wanted, rows) is None
+    return can
+
+
 def check_constraints(
     labels: np.ndarray, attributes: dict[str, np.ndarray], constraints: Constraints, merged: tuple[Merge, ...] = ()
 ) -> None:
@@ -131,6 +155,10 @@ def _keeps(labels: np.ndarray, attributes: dict[str, np.ndarray], constraints: C
     except PartitionError:
         return False
     return True
+
+
+def _sensitive(attributes: dict[str, np.ndarray], constraints: Constraints) -> list[Sensitive]:
+    return [Sensitive(name, attributes[name], values) for name, values in constraints.diverse]
 
 
 def _check_attributes(attributes: dict[str, np.ndarray], constraints: Constraints, n: int) -> None:
