@@ -47,11 +47,11 @@ def http(stack: LocalStack) -> Iterator[httpx.Client]:
         yield client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def watched(
     stack: LocalStack, http: httpx.Client, astronaut: np.ndarray, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LocalPrometheus]:
-    """A Prometheus that has watched the stack work for a while."""
+    """A Prometheus that has just watched the stack work for a while; rates are of the last half minute."""
     if not shutil.which("prometheus"):
         pytest.skip("needs Prometheus (Debian: prometheus)")
     targets = {"service": stack.url, "triton": f"http://127.0.0.1:{stack.triton.metrics_port}"}

@@ -110,7 +110,8 @@ class Watch {
 
   // What is drawn stays, marked as old.
   lost(error) {
-    const old = document.body.dataset.state ? " What is shown is old." : "";
+    const old = document.body.dataset.turn ? " What is shown is old." : "";
+    if (!old) $("alerts").replaceChildren();
     $("trouble").textContent = `${error.message}.${old}`;
     $("trouble").hidden = false;
     document.body.dataset.state = "stale";
