@@ -33,7 +33,7 @@ from services.population.sample import Sampler, sampler_for
 from services.settings import Settings
 
 ROUNDS = 12
-PORTRAITS = 4
+PHOTOS = 4  # of each kind
 GROUP, GROUP_COLUMNS, GROUP_CELL = 8, 4, 256  # eight people on 1024 x 512
 RATIO_OF = "service"
 
@@ -47,22 +47,23 @@ class Kind:
 
 
 def photos_of(sampler: Sampler, settings: Settings) -> list[Kind]:
-    """One-face photos of 1024 x 1024, and a board of eight faces, of people who do not exist; JPEG."""
+    """One-face photos of 1024 x 1024, and boards of eight faces, of people who do not exist; JPEG."""
 
     async def people() -> np.ndarray:
         async with Sessions(settings.model_repository, sampler.models) as sessions:
-            return await unseen_pictures(max(PORTRAITS, GROUP), sampler, sessions)
+            return await unseen_pictures(max(PHOTOS, GROUP), sampler, sessions)
 
     pictures = asyncio.run(people())
     portraits = []
-    for picture in pictures[:PORTRAITS]:
+    for picture in pictures[:PHOTOS]:
         board = np.full((PHOTO_PX, PHOTO_PX, 3), 150, np.uint8)
         paste(board, framed(picture), (PHOTO_PX / 2, PHOTO_PX / 2), FACE_PX, 4.0)
         portraits.append(encode(board, "jpeg", quality=92))
-    group = pinboard(pictures[:GROUP], GROUP_COLUMNS, GROUP_CELL, seed=11)
+    groups = [pinboard(pictures[:GROUP], GROUP_COLUMNS, GROUP_CELL, seed) for seed in range(PHOTOS)]
+    height, width = groups[0].shape[:2]
     return [
         Kind(f"one face, {PHOTO_PX} x {PHOTO_PX}", portraits),
-        Kind(f"{GROUP} faces, {group.shape[1]} x {group.shape[0]}", [encode(group, "jpeg", quality=92)]),
+        Kind(f"{GROUP} faces, {width} x {height}", [encode(group, "jpeg", quality=92) for group in groups]),
     ]
 
 

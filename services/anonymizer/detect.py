@@ -89,18 +89,17 @@ def _input_size(view: _View) -> tuple[int, int]:
     return height, width
 
 
-def _render(pixels: np.ndarray, view: _View, size: tuple[int, int]) -> np.ndarray:
-    """The view as an input of that height and width, top left, the rest black."""
+def _render(pixels: np.ndarray, view: _View, canvas: np.ndarray) -> None:
+    """Draws the view into a black input, top left."""
     x, y = round(view.x), round(view.y)
     part = pixels[y : y + ceil(view.height), x : x + ceil(view.width)]
     if view.scale < 1:
         height, width = (
-            max(1, min(side, round(extent * view.scale))) for side, extent in zip(size, part.shape, strict=False)
+            max(1, min(side, round(extent * view.scale)))
+            for side, extent in zip(canvas.shape[:2], part.shape[:2], strict=True)
         )
         part = shrink(part, (width, height))
-    canvas = np.zeros((*size, 3), np.uint8)
     canvas[: part.shape[0], : part.shape[1]] = part
-    return canvas
 
 
 def _cut_by_tile(boxes: np.ndarray, view: _View, width: int, height: int) -> np.ndarray:
@@ -154,7 +153,11 @@ async def _first_look(pixels: np.ndarray, triton: Triton, detector: Detector, sc
 
 
 def _render_all(pixels: np.ndarray, views: list[_View], size: tuple[int, int]) -> np.ndarray:
-    return np.stack([_render(pixels, view, size) for view in views])
+    """The views as inputs of that height and width, uint8 [n, height, width, 3]."""
+    images = np.zeros((len(views), *size, 3), np.uint8)
+    for view, canvas in zip(views, images, strict=True):
+        _render(pixels, view, canvas)
+    return images
 
 
 def _faces_of_view(
@@ -195,7 +198,7 @@ async def _look_again(
     matrices = [_upright(face, side) for face in faces]
 
     def render() -> np.ndarray:
-        first = [_render(pixels, thumbnail, (side, side))] if thumbnail else []
+        first = _render_all(pixels, [thumbnail] if thumbnail else [], (side, side))
         return np.stack([*first, *(warp(pixels, matrix, (side, side)) for matrix in matrices)])
 
     if not faces and thumbnail is None:

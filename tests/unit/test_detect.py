@@ -14,7 +14,7 @@ from services.anonymizer.detect import (
     _cut_by_tile,
     _faces_of_view,
     _input_size,
-    _render,
+    _render_all,
     _suppress,
     _View,
     plan_views,
@@ -105,13 +105,13 @@ def test_tiles_share_one_shape_so_that_they_share_a_batch(width, height, scale):
 
 def test_rendered_tile_shows_its_part_of_the_photo():
     pixels = np.random.default_rng(0).integers(0, 256, (300, 500, 3), dtype=np.uint8)
-    canvas = _render(pixels, _View(40, 100, 128, 128, 1.0), (128, 128))
+    (canvas,) = _render_all(pixels, [_View(40, 100, 128, 128, 1.0)], (128, 128))
     np.testing.assert_array_equal(canvas, pixels[100:228, 40:168])
 
 
 def test_rendered_photo_smaller_than_the_input_has_black_beside_it():
     view = _View(0, 0, 90, 50, 1.0)
-    canvas = _render(np.full((50, 90, 3), 200, np.uint8), view, _input_size(view))
+    (canvas,) = _render_all(np.full((50, 90, 3), 200, np.uint8), [view], _input_size(view))
     assert canvas.shape == (64, 128, 3)
     assert (canvas[:50, :90] == 200).all()
     assert canvas.sum() == 200 * 50 * 90 * 3
