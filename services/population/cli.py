@@ -16,6 +16,7 @@ from services.population.build.options import BuildOptions, Place
 from services.population.compatibility import check_built_with
 from services.population.demo import sample_people
 from services.population.enroll.cli import enroll, remove
+from services.population.generate.cli import generate, labels
 from services.population.index import EnrolmentStore, building, index_folder, open_index
 from services.population.partition.cli import partition
 from services.population.people import Population
@@ -33,7 +34,7 @@ def _group() -> None:
     """Populations: photos of people -> crowds -> a cluster index."""
 
 
-for _command in (enroll, stats, build, surrogates, remove, partition):
+for _command in (enroll, stats, build, surrogates, remove, partition, generate, labels):
     app.command()(_command)
 
 

@@ -12,6 +12,8 @@ from services.anonymizer.triton import Triton
 from services.errors import ConversionError
 from services.provenance import check_model
 
+MAPPED = 128  # z that are under way
+
 
 @dataclass(frozen=True)
 class Sampler:
@@ -52,12 +54,19 @@ class Sampler:
             people = rng.permutation(self.generator.latent_dims)[:count]
             return np.eye(self.generator.latent_dims, dtype=np.float32)[people]
         z = rng.standard_normal((count, self.generator.z_dims), dtype=np.float32)
-        (w,) = await triton.infer(self.generator.mapping, {"z": z}, "w")
+        w = await map_z(z, self.generator, triton)
         return truncate(self.spread(w), self.mean, psi)
 
     async def pictures(self, latents: np.ndarray, triton: Triton) -> np.ndarray:
         """Renders latents float32 [n, l]: uint8 [n, H, W, 3] RGB."""
         return await render(latents, triton, self.generator)
+
+
+async def map_z(z: np.ndarray, generator: Generator, triton: Triton) -> np.ndarray:
+    """`z float32 [n, z_dims]` -> w float32 [n, w], some at a time: a server's queue is not endless."""
+    assert generator.mapping is not None
+    parts = [z[start : start + MAPPED] for start in range(0, len(z), MAPPED)]
+    return np.concatenate([(await triton.infer(generator.mapping, {"z": part}, "w"))[0] for part in parts])
 
 
 def sampler_for(generator: Generator, repository: Path) -> Sampler:
