@@ -4,7 +4,7 @@ import contextlib
 import shutil
 import sys
 import sysconfig
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -71,18 +71,32 @@ def build_backends(folder: Path) -> Path:
 
 
 class LocalTriton:
-    """A running Triton server. Use as a context manager, or call `start` and `stop`."""
+    """A running Triton server. Use as a context manager, or call `start` and `stop`.
 
-    def __init__(self, repository: Path, models: Iterable[str], work: Path, grpc_port: int | None = None):
+    Args:
+        host: a loopback address for gRPC; its other ports are on 127.0.0.1.
+        arguments: further ones of the server.
+    """
+
+    def __init__(
+        self,
+        repository: Path,
+        models: Iterable[str],
+        work: Path,
+        grpc_port: int | None = None,
+        host: str = "127.0.0.1",
+        arguments: Sequence[str] = (),
+    ):
         self.repository, self.models, self.work = repository, sorted(models), work
+        self.host, self.arguments = host, arguments
         self.grpc_port, self.http_port, self.metrics_port = grpc_port or free_port(), free_port(), free_port()
-        self.region = f"anonfaces_{self.grpc_port}_"  # prefix of its files in shared memory
+        self.region = f"anonfaces_{self.http_port}_"  # prefix of its files in shared memory
         self.server: Server | None = None
 
     @property
     def url(self) -> str:
         """host:port of the gRPC endpoint."""
-        return f"127.0.0.1:{self.grpc_port}"
+        return f"{self.host}:{self.grpc_port}"
 
     def start(self, timeout_s: float = 120.0) -> "LocalTriton":
         """Checks the models' files, starts the server, and waits until every model has answered one inference.
@@ -104,13 +118,15 @@ class LocalTriton:
             f"--backend-config=python,shm-region-prefix-name={self.region}",
             "--model-control-mode=explicit",
             *(f"--load-model={model}" for model in self.models),
-            *(f"--{kind}-address=127.0.0.1" for kind in ("http", "grpc", "metrics")),
+            *(f"--{kind}-address=127.0.0.1" for kind in ("http", "metrics")),
+            f"--grpc-address={self.host}",
             f"--grpc-port={self.grpc_port}",
             f"--http-port={self.http_port}",
             f"--metrics-port={self.metrics_port}",
             f"--exit-timeout-secs={EXIT_TIMEOUT_S}",
             "--allow-gpu-metrics=false",
             "--log-verbose=0",
+            *self.arguments,
         ]
         self.server = Server("triton", command, self.work / "logs" / "triton.log", env)
         try:
