@@ -41,6 +41,7 @@ class Tally:
     unfit: int = 0  # faces that are too small, uncertain, or turned away
     bad: list[tuple[Path, str]] = field(default_factory=list)  # what could not be read, and why
     others: Counter[str] = field(default_factory=Counter)  # pictures of formats that are not read, by suffix
+    closed: list[Path] = field(default_factory=list)  # folders that were not looked into; they are bad, too
 
     def count(self, fit: int, unfit: int) -> None:
         """Adds one photo that was read, by how many of its faces can be used and how many cannot."""
@@ -71,6 +72,7 @@ def find_photos(folder: Path, tally: Tally) -> list[Path]:
 
     def unreadable(error: OSError) -> None:
         tally.bad.append((Path(error.filename), _reason(error)))
+        tally.closed.append(Path(error.filename))
 
     photos = []
     for top, folders, names in os.walk(folder, onerror=unreadable):
@@ -78,6 +80,7 @@ def find_photos(folder: Path, tally: Tally) -> list[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         linked = [here / name for name in folders if (here / name).is_symlink()]
         tally.bad += [(path, "a linked folder is not entered; copy it, or name the one it leads to") for path in linked]
+        tally.closed += linked
         called = [here / name for name in folders if _suffix(name) in SUFFIXES]
         tally.bad += [(path, "a folder, not a photo") for path in called if path not in linked]
         shown = sorted(name for name in names if not name.startswith("."))

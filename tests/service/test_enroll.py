@@ -472,3 +472,16 @@ def test_options_that_contradict_each_other_are_refused(photos, tmp_path, argume
     named = {"PHOTOS": photos, "FILE": tmp_path / "file"}
     with pytest.raises(EnrolmentError, match=message):
         run("enroll", *(named.get(argument, argument) for argument in arguments), "--name", "town")
+
+
+@pytest.mark.parametrize("option", ["--identities", "--embeddings", "--latents"])
+def test_pipe_in_place_of_a_file_is_refused_and_not_waited_for(photos, tmp_path, option):
+    """As a shell makes one: `--identities <(...)`. It can be read only once, and a named one may never end."""
+    source, sink = os.pipe()
+    os.write(sink, b"photo,identity\np0/0.jpg,ann\n")
+    os.close(sink)
+    np.save(tmp_path / "e.npy", np.eye(3, 128))
+    of = {"--identities": [photos], "--latents": ["--embeddings", tmp_path / "e.npy"], "--embeddings": []}[option]
+    with pytest.raises(EnrolmentError, match="no regular file"):
+        run("enroll", *of, option, f"/dev/fd/{source}", "--name", "town")
+    os.close(source)

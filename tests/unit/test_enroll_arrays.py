@@ -208,3 +208,37 @@ def test_papers_embeddings_are_read():
     arrays = read_rows(file, None, None)
     assert len(set(identities(arrays))) == 979
     assert identities(arrays)[0] == "000022.jpg"
+
+
+def test_whole_numbers_are_one_name_and_no_number_is_nobody(npz):
+    assert identities(read_rows(npz(identity=np.array([7.0, 8, 9, 7])), None, None)) == ["7", "8", "9", "7"]
+    with pytest.raises(EnrolmentError, match="`identity` of row 2 is empty"):
+        read_rows(npz(identity=np.array([7.0, np.nan, 9, 7])), None, None)
+
+
+def test_folder_of_a_photo_is_its_person_however_its_path_is_written(npz):
+    names = np.array(["./ann/1.jpg", "ann/x/../2.jpg", "bea//1.jpg", "bea/2.jpg"])
+    assert identities(read_rows(npz(names=names), None, None)) == ["ann", "ann", "bea", "bea"]
+    with pytest.raises(EnrolmentError, match=r"'../ann/1\.jpg' leads out of its folder"):
+        read_rows(npz(names=np.array(["bea/1.jpg", "../ann/1.jpg", "../cid/1.jpg", "dee/1"])), None, None)
+
+
+def test_file_that_gives_a_row_two_identities_is_refused(npz, tmp_path):
+    (tmp_path / "who.csv").write_text("photo,identity\na,ann\nb,bea\nc,cid\nd,dee\na,eve\n")
+    with pytest.raises(EnrolmentError, match="says that a is of 'ann' and of 'eve'"):
+        read_rows(npz(names=np.array(["a", "b", "c", "d"])), None, tmp_path / "who.csv")
+
+
+@pytest.mark.parametrize("twice", ["embedding", "identity"])
+def test_parquet_with_two_columns_of_one_name_is_refused(tmp_path, twice):
+    columns = {"embedding": pa.array([[1.0, 2], [3, 4]]), "identity": pa.array(["a", "b"])}
+    table = pa.Table.from_arrays([*columns.values(), columns[twice]], [*columns, twice])
+    pq.write_table(table, tmp_path / "e.parquet")
+    with pytest.raises(EnrolmentError, match=f"two columns called '{twice}'"):
+        read_rows(tmp_path / "e.parquet", None, None)
+
+
+def test_bytes_of_a_parquet_file_are_names(tmp_path):
+    table = pa.table({"embedding": [[1.0, 2], [3, 4]], "image": pa.array([b"ann/1.jpg", b"bea/1.jpg"])})
+    pq.write_table(table, tmp_path / "e.parquet")
+    assert identities(read_rows(tmp_path / "e.parquet", None, None)) == ["ann", "bea"]

@@ -171,3 +171,74 @@ def test_row_that_says_the_same_again_is_no_news():
     assert not is_news(row, same)
     assert is_news(row, {})
     assert is_news(row, {"a.jpg": same["a.jpg"]._replace(reason="empty")})
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("photo,identity\n", "names nobody: there is nothing below its header"),
+        ("photo,identity,identity\na.jpg,ann,bea\n", "two columns called 'identity'"),
+        ("photo,identity,age, age\na.jpg,ann,child,adult\n", "two columns called 'age'"),
+        ('photo,identity\n"a.jpg,ann\nb.jpg,bea\n', "unexpected end of data"),
+        ("photo,identity,age\na.jpg,ann,child\n./a.jpg,ann,adult\n", "of a.jpg that age is 'child', and 'adult'"),
+    ],
+)
+def test_csv_that_says_nothing_or_two_things_is_refused(photos, tmp_path, text, says):
+    (tmp_path / "who.csv").write_text(text)
+    with pytest.raises(EnrolmentError, match=says):
+        list_photos(photos, tmp_path / "who.csv", False)
+
+
+def test_one_spelling_counts_of_attributes_and_of_columns(tmp_path):
+    """Two spellings of one illness would be two values, and a crowd of people who all have it diverse."""
+    (tmp_path / "who.csv").write_text(
+        "photo, identity ,gro\u0308\u00dfe,\na.jpg,ann,Gru\u0308n,\nb.jpg,bea,\u00a0Gr\u00fcn ,\n", encoding="utf-8"
+    )
+    rows = read_identities(tmp_path / "who.csv", ("photo", "identity"))
+    assert [row.identity for row in rows] == ["ann", "bea"]
+    assert [row.given for row in rows] == [{"gr\u00f6\u00dfe": "Gr\u00fcn"}] * 2
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        (pa.array([7, 8]), ["7", "8"]),
+        (pa.array([7.0, None]), ["7", None]),
+        (pa.array([7.5, float("nan")]), ["7.5", None]),
+        (pa.array([b"Zo\xc3\xab", b"bea"]), ["Zo\u00eb", "bea"]),
+        (pa.array(["ann", "bea"]).dictionary_encode(), ["ann", "bea"]),
+        (pa.array(["ann", None], pa.large_string()), ["ann", None]),
+    ],
+    ids=["int", "float", "nan", "binary", "dictionary", "large"],
+)
+def test_identity_is_one_name_however_a_parquet_file_keeps_it(tmp_path, values, names):
+    """Else 7 of one file and 7.0 of another would be two people."""
+    pq.write_table(pa.table({"photo": ["a.jpg", "b.jpg"], "identity": values}), tmp_path / "who.parquet")
+    assert [row.identity for row in read_identities(tmp_path / "who.parquet", ("identity",))] == names
+
+
+@pytest.mark.parametrize("values", [[["ann"], ["bea"]], [{"name": "ann"}, {"name": "bea"}]], ids=["list", "struct"])
+def test_identities_that_are_no_single_values_are_refused(tmp_path, values):
+    pq.write_table(pa.table({"photo": ["a.jpg", "b.jpg"], "identity": values}), tmp_path / "who.parquet")
+    with pytest.raises(EnrolmentError, match="is no single value"):
+        read_identities(tmp_path / "who.parquet", ("identity",))
+
+
+def test_folders_of_a_parquet_files_path_are_no_attributes_and_two_columns_of_one_name_are_refused(tmp_path):
+    file = tmp_path / "city=paris" / "who.parquet"
+    file.parent.mkdir()
+    pq.write_table(pa.table({"photo": ["a.jpg"], "identity": ["ann"]}), file)
+    assert read_identities(file, ("identity",))[0].given == {}
+    names = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"]), pa.array(["c"])], ["photo", "identity", "identity"])
+    pq.write_table(names, file)
+    with pytest.raises(EnrolmentError, match="two columns called 'identity'"):
+        read_identities(file, ("identity",))
+
+
+def test_absolute_path_leads_to_a_photo_through_a_linked_folder_too(photos, tmp_path):
+    (tmp_path / "link").symlink_to(photos)
+    (tmp_path / "who.csv").write_text(f"photo,identity\n{tmp_path}/link/loose.jpg,ann\n{photos}/ann/1.jpg,bea\n")
+    assert whose(list_photos(tmp_path / "link", tmp_path / "who.csv", False)) == {
+        "loose.jpg": "ann",
+        "ann/1.jpg": "bea",
+    }

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import posixpath
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 from services.arrays import read_arrays, read_embeddings
 from services.errors import EnrolmentError, LatentsRefused, PartitionError
 from services.population.enroll.rows import ENROLLED, Row, as_array, table_of
-from services.population.enroll.sources import Told, clean, name_of, read_identities
+from services.population.enroll.sources import Told, by_photo, clean, name_of, read_identities, text_of
 from services.population.latents_file import LARGEST, read_latents
 
 NAMING = ("identity", "names", "image")  # arrays, or columns, that say whose a row is: the first that is there
@@ -127,9 +128,12 @@ def _read_parquet(path: Path) -> tuple[np.ndarray, dict[str, list[str]]]:
     try:
         with pq.ParquetFile(path) as file:
             there = file.schema_arrow.names
+            if "embedding" not in there:
+                raise ValueError(f"it has no column 'embedding', only {', '.join(there)}")
+            twice = [name for name in ("embedding", *NAMING) if there.count(name) > 1]
+            if twice:
+                raise ValueError(f"it has two columns called {twice[0]!r}")
             table = file.read([name for name in ("embedding", *NAMING) if name in there])
-        if "embedding" not in there:
-            raise ValueError(f"it has no column 'embedding', only {', '.join(there)}")
         column = table["embedding"].combine_chunks()
         lengths = pc.unique(pc.list_value_length(column)).to_pylist()
         if len(lengths) != 1 or column.null_count:
@@ -144,7 +148,10 @@ def _read_parquet(path: Path) -> tuple[np.ndarray, dict[str, list[str]]]:
 def _texts(said: np.ndarray, rows: int, what: str) -> list[str]:
     if said.shape != (rows,):
         raise EnrolmentError(f"{what} holds {list(said.shape)} values for {rows} embeddings")
-    return ["" if value is None else str(value) for value in said.tolist()]
+    try:
+        return [text_of(value) for value in said.tolist()]
+    except ValueError as refused:
+        raise EnrolmentError(f"{what} cannot be read: {refused}") from refused
 
 
 def _check(values: np.ndarray, path: Path) -> None:
@@ -166,12 +173,14 @@ def _told(said: dict[str, list[str]], identities: Path | None, rows: int, path: 
     if identities is None:
         kind = next((name for name in NAMING if name in said), None)
         names = said[kind] if kind else _unnamed(source, numbers)
-        whose = [clean(name.split("/")[0] if kind in PHOTO else name) for name in names]
+        whose = [clean(posixpath.normpath(name).split("/")[0] if name and kind in PHOTO else name) for name in names]
+        if ".." in whose and kind in PHOTO:
+            raise EnrolmentError(f"{path}: {names[whose.index('..')]!r} leads out of its folder; say whose it is")
         if None in whose:
             raise EnrolmentError(f"{path}: `{kind}` of row {whose.index(None) + 1} is empty; say whose it is")
         return [Told(photo, identity, {}) for photo, identity in zip(photos, whose, strict=True)]
     lines = read_identities(identities, ("identity",))
-    by_name = {line.photo: line for line in lines if line.photo}
+    by_name = by_photo((line for line in lines if line.photo), identities)
     if by_name and photos is not numbers:
         missing = [photo for photo in photos if photo not in by_name]
         if missing:

@@ -157,6 +157,9 @@ def _check_together(
     folder: Path | None, embeddings: Path | None, identities: Path | None, latents: Path | None, by_face: bool
 ) -> None:
     """Refuses options that say different things."""
+    for file in (embeddings, identities, latents):
+        if file is not None and not file.is_file():
+            raise EnrolmentError(f"{file} is no regular file, and is read twice; save what comes out of it in one")
     if (folder is None) == (embeddings is None):
         raise EnrolmentError("name a folder of photos, or a file of --embeddings; one of them")
     if latents is not None and embeddings is None:

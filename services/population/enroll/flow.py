@@ -72,7 +72,8 @@ def enroll_folder(
             with serve(job) as url, watching(Console(stderr=True), len(plan.todo) + plan.kept, plan.kept) as report:
                 start = time.monotonic()
                 read_photos(store, plan, listing, replace(job, url=url), options.engine, report)
-        gone = leave_out_gone(store, listing.source, listing.there, options.gone)
+        told_of = {row.photo for row in listing.unread}
+        gone = leave_out_gone(store, listing.source, listing.there, options.gone, told_of, listing.closed)
         run = replace(
             run,
             gone=gone,

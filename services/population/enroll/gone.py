@@ -18,32 +18,44 @@ ALIKE = 1e-3  # of an embedding's length: the same file read twice, in other com
 
 @dataclass(frozen=True)
 class Gone:
-    """Photos that are not in their source any more."""
+    """Enrolled photos that are not in their source any more."""
 
     moved: int = 0  # they are there under another name; the old row goes
     kept: int = 0  # they still count
     dropped: int = 0  # moved or not, they are taken out
 
 
-def leave_out_gone(store: Store, source: str, there: Collection[str], policy: Policy) -> Gone:
+def leave_out_gone(
+    store: Store,
+    source: str,
+    there: Collection[str],
+    policy: Policy,
+    told_of: Collection[str] = (),
+    closed: Collection[str] = (),
+) -> Gone:
     """Takes the rows of photos out that were moved, and of those that are gone if they are to be dropped.
 
-    Without it a photo that was moved to another person's folder would count for both.
+    Without it a photo that was moved to another person's folder would count for both. Of a gone photo that never
+    counted, nothing is left to say.
 
     Args:
         source: whose rows; those of others are not looked at.
         there: names of the photos that are in the source now, readable or not.
+        told_of: names that somebody gives photos, whether they are there or not.
+        closed: folders that could not be looked into; photos in them are not gone.
 
     Raises:
         EnrolmentError: the rows cannot be written.
     """
-    gone = store.known(source).keys() - set(there)
-    if not gone:
-        return Gone()
-    leaving = gone if policy == "drop" else _moved(store, source, gone)
-    if leaving:
-        store.compact(_without(source, leaving), finished=False)
-    return Gone(dropped=len(gone)) if policy == "drop" else Gone(len(leaving), len(gone) - len(leaving))
+    inside = tuple("" if folder == "." else f"{folder}/" for folder in closed)
+    known = store.known(source)
+    gone = {photo for photo in known.keys() - set(there) if not photo.startswith(inside)}
+    enrolled = {photo for photo in gone if known[photo].status == ENROLLED}
+    leaving = enrolled if policy == "drop" or not enrolled else _moved(store, source, gone)
+    unsaid = gone - enrolled - set(told_of)
+    if leaving or unsaid:
+        store.compact(_without(source, leaving | unsaid), finished=False)
+    return Gone(dropped=len(enrolled)) if policy == "drop" else Gone(len(leaving), len(enrolled) - len(leaving))
 
 
 def _moved(store: Store, source: str, gone: set[str]) -> set[str]:

@@ -6,7 +6,7 @@ import posixpath
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -48,6 +48,7 @@ class Listing:
     unread: list[Row]  # what is no photo, or nobody's, without being read
     others: Counter[str]  # pictures of formats that are not read, by suffix
     there: frozenset[str]  # names of all files that look like photos, whatever is in them
+    closed: tuple[str, ...] = ()  # folders that could not be looked into: nothing in them is known to be gone
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def list_photos(folder: Path, identities: Path | None, by_face: bool) -> Listing
         found.setdefault(name, path)
     told: dict[str, Told] = {}
     if identities is not None:
-        told = {told.photo: told for told in _told_of_photos(identities, folder)}
+        told = _told_of_photos(identities, folder)
         for name, row in told.items():
             if name not in found:
                 reason = f"{identities.name} names it, but there is no such photo below the folder"
@@ -93,9 +94,13 @@ def list_photos(folder: Path, identities: Path | None, by_face: bool) -> Listing
         else:
             entries.append(Entry(name, path, whose, told[name].given if name in told else {}))
     bad = [Row(source, name_of(path.relative_to(folder)), BAD, reason=reason) for path, reason in tally.bad]
+    closed = tuple(name_of(path.relative_to(folder)) for path in tally.closed)
+    if not found and closed:
+        why = dict(tally.bad)[tally.closed[0]]
+        raise EnrolmentError(f"no photos in {folder}, and {closed[0]!r} in it cannot be looked into: {why}")
     _require_some(folder, entries, len(found), identities)
     there = frozenset([*found, *(row.photo for row in bad)])
-    return Listing(source, entries, unread + bad, tally.others, there)
+    return Listing(source, entries, unread + bad, tally.others, there, closed)
 
 
 def name_of(path: Path) -> str:
@@ -121,18 +126,58 @@ def read_identities(file: Path, wanted: Sequence[str]) -> list[Told]:
         EnrolmentError: it cannot be read, or has no such column.
     """
     try:
-        lines = _parquet(file) if file.suffix == ".parquet" else _csv(file)
+        columns, lines = _parquet(file) if file.suffix == ".parquet" else _csv(file)
+        columns = [clean(column) or "" for column in columns]
+        twice = [column for column, count in Counter(filter(None, columns)).items() if count > 1]
+        if twice:
+            raise ValueError(f"it has two columns called {twice[0]!r}")
+        rows = [[clean(text_of(value)) or "" for value in line] for line in lines]
     except (OSError, ValueError, csv.Error, pa.ArrowException) as damaged:
         raise EnrolmentError(f"{file} is no CSV (UTF-8) or .parquet file of identities: {damaged}") from damaged
-    for name in wanted:
-        if not lines or name not in lines[0]:
-            columns = ", ".join(lines[0]) if lines else "nothing"
-            raise EnrolmentError(f"{file} needs the columns {' and '.join(wanted)}; it has {columns}")
-    rows = []
-    for line in lines:
-        given = {name: line[name].strip() for name in line if name not in ("photo", "identity") and line[name].strip()}
-        rows.append(Told(line.get("photo", ""), clean(line.get("identity")), given))
-    return rows
+    if not set(wanted) <= set(columns):
+        there = ", ".join(filter(None, columns)) or "nothing"
+        raise EnrolmentError(f"{file} needs the columns {' and '.join(wanted)}; it has {there}")
+    if not rows:
+        raise EnrolmentError(f"{file} names nobody: there is nothing below its header")
+    found = []
+    for line, row in zip(lines, rows, strict=True):
+        said = {name: value for name, value in zip(columns, row, strict=True) if name and value}
+        photo = text_of(line[columns.index("photo")]) if "photo" in columns else ""
+        said.pop("photo", None)
+        found.append(Told(photo, said.pop("identity", None), said))
+    return found
+
+
+def by_photo(rows: Iterable[Told], file: Path) -> dict[str, Told]:
+    """What is said of each photo. Raises EnrolmentError if that is two things of one."""
+    found: dict[str, Told] = {}
+    for row in rows:
+        before = found.setdefault(row.photo, row)
+        if before.identity != row.identity:
+            raise EnrolmentError(
+                f"{file} says that {row.photo} is of {before.identity!r} and of {row.identity!r}; a photo has one "
+                "identity"
+            )
+        for name in sorted({*before.given, *row.given}):
+            values = before.given.get(name, ""), row.given.get(name, "")
+            if values[0] != values[1]:
+                raise EnrolmentError(f"{file} says of {row.photo} that {name} is {values[0]!r}, and {values[1]!r}")
+    return found
+
+
+def text_of(value: object) -> str:
+    """A name or attribute as text, however a file keeps it: 7, 7.0 and "7" are one; "" where there is none.
+
+    Raises:
+        ValueError: it is no single value, or bytes that are no UTF-8.
+    """
+    if value is None or value != value:  # NaN, which is how tables without nulls say it
+        return ""
+    if isinstance(value, bytes):
+        return value.decode()
+    if isinstance(value, list | dict | tuple):
+        raise ValueError(f"{value!r} is no single value")
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def to_read(entries: Iterable[Entry], known: Mapping[str, Known], rules: Rules) -> list[Entry]:
@@ -162,36 +207,37 @@ def _has_to_be_read(entry: Entry, known: Known | None, rules: Rules) -> bool:
     return (info.st_size, info.st_mtime_ns) != (known.bytes, known.mtime_ns)
 
 
-def _told_of_photos(file: Path, folder: Path) -> list[Told]:
-    """What a file of identities says, by photos' names below the folder; each photo once."""
-    rows: dict[str, Told] = {}
-    for row in read_identities(file, ("photo", "identity")):
-        path = row.photo.strip()
-        if posixpath.isabs(path):
-            path = posixpath.relpath(path, folder.resolve())
-        name = posixpath.normpath(path)
-        before = rows.setdefault(name, Told(name, row.identity, row.given))
-        if before.identity != row.identity:
-            raise EnrolmentError(
-                f"{file} says that {name} is of {before.identity!r} and of {row.identity!r}; a photo has one identity"
-            )
-    return list(rows.values())
+def _told_of_photos(file: Path, folder: Path) -> dict[str, Told]:
+    """What a file of identities says, by photos' names below the folder."""
+    rows = read_identities(file, ("photo", "identity"))
+    return by_photo((replace(row, photo=_below(folder, row.photo.strip())) for row in rows), file)
 
 
-def _csv(file: Path) -> list[dict[str, str]]:
+def _below(folder: Path, photo: str) -> str:
+    """The path of a photo below a folder, whichever way an absolute one leads there."""
+    paths = [photo]
+    if posixpath.isabs(photo):
+        paths = [posixpath.relpath(photo, place) for place in (folder.resolve(), folder.absolute())]
+    return posixpath.normpath(next((path for path in paths if not path.startswith("../")), paths[0]))
+
+
+def _csv(file: Path) -> tuple[list[str], list[list[str]]]:
+    """The first line, and the others, filled up to as many fields."""
     with file.open(newline="", encoding="utf-8-sig") as source:
-        reader = csv.DictReader(source, restval="")
-        lines = []
-        for line in reader:
-            if None in line:
+        reader = csv.reader(source, strict=True)
+        lines: list[list[str]] = []
+        for line in filter(None, reader):
+            if lines and len(line) > len(lines[0]):
                 raise ValueError(f"line {reader.line_num} has more fields than the first")
-            lines.append(line)
-    return lines
+            lines.append(line + [""] * (len(lines[0]) - len(line) if lines else 0))
+    return (lines[0], lines[1:]) if lines else ([], [])
 
 
-def _parquet(file: Path) -> list[dict[str, str]]:
-    rows = pq.read_table(file).to_pylist()
-    return [{name: "" if value is None else str(value) for name, value in row.items()} for row in rows]
+def _parquet(file: Path) -> tuple[list[str], list[tuple[object, ...]]]:
+    """Names of columns, and rows."""
+    with pq.ParquetFile(file) as source:
+        table = source.read()
+    return table.column_names, list(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
 
 def _require_some(folder: Path, entries: list[Entry], photos: int, identities: Path | None) -> None:
