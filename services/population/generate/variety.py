@@ -32,7 +32,7 @@ RIDGE = 1e-6
 class Look:
     """How somebody shows in one photo; all 0: as they were sampled."""
 
-    yaw: float = 0.0  # degrees; positive: towards the picture's left
+    yaw: float = 0.0  # degrees; positive: towards the picture's right
     pitch: float = 0.0  # degrees; positive: upwards
     smile: float = 0.0  # 1: a full one; negative: the corners of the mouth hang
 
