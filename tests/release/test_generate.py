@@ -45,15 +45,15 @@ def made(folder: Path, url: str, people: int, photos: int) -> dict:
 
 
 def test_photos_of_a_person_are_alike_to_the_embedder_and_differ_to_the_eye(url, tmp_path):
-    told = made(tmp_path / "a", url, people=3, photos=3)
-    assert (told["photos"], told["faceless"]) == (9, 0)
-    assert told["figures"]["same"]["pairs"] == 9
-    assert told["figures"]["same"]["within_0.6"] >= 0.8
-    assert told["figures"]["different"]["within_0.5"] <= 0.1
+    told = made(tmp_path / "a", url, people=2, photos=2)
+    assert (told["photos"], told["faceless"]) == (4, 0)
+    assert told["figures"]["same"]["pairs"] == 2
+    assert told["figures"]["same"]["within_0.6"] == 1
+    assert told["figures"]["different"]["within_0.5"] == 0
     first, second = (np.asarray(Image.open(tmp_path / "a" / "person-00001" / f"000{n}.jpg"), np.int16) for n in (1, 2))
     assert np.abs(first - second).mean() > 10
 
-    made(tmp_path / "b", url, people=1, photos=3)
+    made(tmp_path / "b", url, people=1, photos=2)
     one = below(tmp_path / "a" / "person-00000")
     assert one == below(tmp_path / "b" / "person-00000"), "a person's photos depend on how many people there are"
 
@@ -66,7 +66,9 @@ def test_folder_of_other_photos_is_left_as_it_is(tmp_path):
 
 def test_head_turns_as_it_is_told():
     """The nose, which stands out, moves with the turn; a smile widens the mouth."""
-    straight, left, up, smiling = (landmarks_of(look) for look in (Look(), Look(yaw=20), Look(pitch=10), Look(smile=1)))
-    assert left[2, 0] - straight[2, 0] > 0.03
+    straight, right, up, smiling = (
+        landmarks_of(look) for look in (Look(), Look(yaw=20), Look(pitch=10), Look(smile=1))
+    )
+    assert right[2, 0] - straight[2, 0] > 0.03
     assert up[2, 1] - straight[2, 1] < -0.01
     assert np.ptp(smiling[3:, 0]) > np.ptp(straight[3:, 0]) + 0.03

@@ -103,7 +103,7 @@ def test_other_layout_is_refused(tmp_path):
     laid_out("lfw", tmp_path)
     with pytest.raises(EnrolmentError, match="no photo that is laid out as rafd"):
         read_labels(tmp_path, "rafd")
-    with pytest.raises(EnrolmentError, match="identity_CelebA.txt cannot be read"):
+    with pytest.raises(EnrolmentError, match=r"identity_CelebA\.txt cannot be read"):
         read_labels(tmp_path, "celeba")
 
 
