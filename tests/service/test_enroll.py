@@ -394,6 +394,19 @@ def test_photos_are_grouped_by_face_and_doubt_is_stated(flat, url, whole, faces)
     assert "A person split in two counts twice" in " ".join(shown.output.split())
 
 
+def test_person_who_was_found_by_face_is_the_same_one_in_a_renamed_photo(faces, url, tmp_path):
+    """Else an index would take them for a newcomer, and put them into a second crowd."""
+    for number in range(PEOPLE):
+        save(tmp_path / "flat" / f"{number}.jpg", faces[number])
+    arguments = (tmp_path / "flat", "--group-by-face", "--name", "town", "--triton", url)
+    before = {row["photo"]: row["identity"] for row in state(Path(enrolled(*arguments)["folder"]))}
+    (tmp_path / "flat" / "0.jpg").rename(tmp_path / "flat" / "renamed.jpg")
+    told = enrolled(*arguments)
+    after = {row["photo"]: row["identity"] for row in state(Path(told["folder"]))}
+    assert told["gone"]["moved"] == 1
+    assert after == {**{f"{i}.jpg": before[f"{i}.jpg"] for i in range(1, PEOPLE)}, "renamed.jpg": before["0.jpg"]}
+
+
 def test_one_person_under_two_names_is_reported(photos, faces, url, home, tmp_path):
     shutil.copytree(photos, tmp_path / "photos")
     save(tmp_path / "photos" / "again" / "1.jpg", faces[2])

@@ -1,6 +1,7 @@
 """Photos that are not in their folder any more: what counts on, what goes, and what cannot be known."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from services.errors import EnrolmentError
 from services.population.enroll.about import About
+from services.population.enroll.finish import group_photos
 from services.population.enroll.gone import Gone, leave_out_gone
 from services.population.enroll.rows import BAD, ENROLLED, FACELESS, Row, table_of
 from services.population.enroll.sources import list_photos
@@ -48,6 +50,15 @@ def test_photo_that_is_named_though_it_is_not_there_stays_on_the_list_and_is_not
     add(store, enrolled("ann/1.jpg"), Row(SOURCE, "ann/2.jpg", BAD, "ann"))
     assert leave_out_gone(store, SOURCE, {"ann/1.jpg"}, "drop", {"ann/2.jpg"}) == Gone()
     assert left(store) == {"ann/1.jpg", "ann/2.jpg"}
+
+
+def test_what_moved_photos_said_of_others_is_kept_as_they_leave(store):
+    """Killed right after, the next run would find nobody who knows whose face the renamed photo shows."""
+    add(store, enrolled("face-1/old.jpg"), replace(enrolled("new.jpg"), identity=None))
+    amend, _ = group_photos(store, 0.5)
+    assert leave_out_gone(store, SOURCE, {"new.jpg"}, "keep", amend=amend) == Gone(moved=1)
+    assert not store.about.finished
+    assert {photo: known.identity for photo, known in store.known(SOURCE).items()} == {"new.jpg": "face-1"}
 
 
 @pytest.mark.parametrize("closed", ["ann", "."])

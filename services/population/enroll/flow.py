@@ -72,8 +72,11 @@ def enroll_folder(
             with serve(job) as url, watching(Console(stderr=True), len(plan.todo) + plan.kept, plan.kept) as report:
                 start = time.monotonic()
                 read_photos(store, plan, listing, replace(job, url=url), options.engine, report)
+        amend, sureness = relabel(listing), None
+        if options.group_threshold is not None:  # while those that were moved are there to say who is on them
+            amend, sureness = group_photos(store, options.group_threshold)
         told_of = {row.photo for row in listing.unread}
-        gone = leave_out_gone(store, listing.source, listing.there, options.gone, told_of, listing.closed)
+        gone = leave_out_gone(store, listing.source, listing.there, options.gone, told_of, listing.closed, amend)
         run = replace(
             run,
             gone=gone,
@@ -82,12 +85,9 @@ def enroll_folder(
             seconds=time.monotonic() - start,
             others=listing.others,
             refused=len(plan.refused),
+            sureness=sureness,
         )
-        amend = relabel(listing)
-        if options.group_threshold is not None:
-            amend, sureness = group_photos(store, options.group_threshold)
-            run = replace(run, sureness=sureness)
-        elif not plan.relabelled and _is_finished(store, told):
+        if sureness is None and not plan.relabelled and _is_finished(store, told):
             return _outcome(store, run, options)
         return _finished(store, amend, told, run, options)
 

@@ -32,6 +32,7 @@ def leave_out_gone(
     policy: Policy,
     told_of: Collection[str] = (),
     closed: Collection[str] = (),
+    amend: Amend = lambda table: table,
 ) -> Gone:
     """Takes the rows of photos out that were moved, and of those that are gone if they are to be dropped.
 
@@ -43,6 +44,7 @@ def leave_out_gone(
         there: names of the photos that are in the source now, readable or not.
         told_of: names that somebody gives photos, whether they are there or not.
         closed: folders that could not be looked into; photos in them are not gone.
+        amend: what else to do to rows as some leave: a command that is killed then must not forget what they said.
 
     Raises:
         EnrolmentError: the rows cannot be written.
@@ -54,7 +56,8 @@ def leave_out_gone(
     leaving = enrolled if policy == "drop" or not enrolled else _moved(store, source, gone)
     unsaid = gone - enrolled - set(told_of)
     if leaving or unsaid:
-        store.compact(_without(source, leaving | unsaid), finished=False)
+        leave = _without(source, leaving | unsaid)
+        store.compact(lambda table: leave(amend(table)), finished=False)
     return Gone(dropped=len(enrolled)) if policy == "drop" else Gone(len(leaving), len(enrolled) - len(leaving))
 
 
