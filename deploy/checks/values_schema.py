@@ -17,8 +17,16 @@ OWNED = {
     "api_keys", "allow_anonymous", "open_metrics", "tls_certificate", "tls_key", "tls_client_ca", "otlp_endpoint",
     "triton_url",
 }  # fmt: skip
-# What Kubernetes defines, and checks by itself when it is rendered.
-FREE = {"nodeSelector", "annotations", "labels", "requests", "limits"}
+MAPS = {"nodeSelector", "annotations", "labels"}  # of names that nobody here knows
+RESOURCES = {"requests", "limits"}
+# Objects in lists are Kubernetes' own, by the fields that they have.
+PEER = ("namespaceSelector", "podSelector", "ipBlock")
+ITEMS = {
+    "imagePullSecrets": ("name",),
+    "tolerations": ("key", "operator", "value", "effect", "tolerationSeconds"),
+    "parents": ("group", "kind", "namespace", "name", "sectionName", "port"),
+    **dict.fromkeys(("from", "prometheus", "dns", "collector", "modelSources", "kuberay"), PEER),
+}
 STRINGS = {"names", "models", "enroll", "build"}  # lists of them; other lists hold objects
 QUANTITY = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(m|[KMGT]i?)?$"}
 SECONDS = r"^[0-9]+(\.[0-9]+)?$"
@@ -49,13 +57,21 @@ def document() -> str:
 def _of(value: Any, name: str) -> dict[str, Any]:
     """What a value may be, by what it is by default."""
     if isinstance(value, dict):
-        if name in FREE:
-            return {"type": "object"}
+        if name in MAPS:
+            return {"type": "object", "additionalProperties": {"type": "string"}}
+        if name in RESOURCES:
+            known = dict.fromkeys(("cpu", "memory", "ephemeral-storage"), QUANTITY)
+            return {"type": "object", "additionalProperties": False, "properties": known}
         properties = {key: _of(inner, key) for key, inner in value.items()}
         return {"type": "object", "additionalProperties": False, "properties": properties}
     if isinstance(value, list):
         words = {"type": "string", "pattern": r"^[\w./:,=-]+$"}  # no quote, no blank: some are a shell's
-        return {"type": "array", "items": words if name in STRINGS else {"type": "object"}}
+        fields = {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {key: {} for key in ITEMS.get(name, ())},
+        }
+        return {"type": "array", "items": words if name in STRINGS else fields}
     if isinstance(value, bool):
         return {"type": "boolean"}
     if isinstance(value, int):

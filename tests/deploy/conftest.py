@@ -12,7 +12,7 @@ from services.errors import WeightsError
 
 SETS = ("cpu-small", "gpu", "gpu-large")
 VALUES = Path(__file__).with_name("values")
-EVERYTHING, GATEWAY = VALUES / "everything.yaml", VALUES / "gateway.yaml"
+EVERYTHING, GATEWAY, PLAIN = (VALUES / f"{name}.yaml" for name in ("everything", "gateway", "plain"))
 Objects = list[dict]
 
 
@@ -44,7 +44,9 @@ def render() -> Callable[..., Objects]:
 
 
 @pytest.fixture(
-    scope="session", params=[(s, m) for s in SETS for m in (EVERYTHING, GATEWAY)], ids=lambda p: f"{p[0]}-{p[1].stem}"
+    scope="session",
+    params=[(s, m) for s in SETS for m in (EVERYTHING, GATEWAY, PLAIN)],
+    ids=lambda p: f"{p[0]}-{p[1].stem}",
 )
 def objects(request) -> Objects:
     which, more = request.param

@@ -14,6 +14,7 @@ from services.settings import Settings
 from tests.deploy.conftest import (
     EVERYTHING,
     GATEWAY,
+    PLAIN,
     SETS,
     container,
     containers,
@@ -33,7 +34,7 @@ WORKER_BYTES, PIXEL_BYTES = 0.76e9, 20
 # --- what is well-formed --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("more", [EVERYTHING, GATEWAY], ids=lambda path: path.stem)
+@pytest.mark.parametrize("more", [EVERYTHING, GATEWAY, PLAIN], ids=lambda path: path.stem)
 @pytest.mark.parametrize("which", SETS)
 def test_chart_is_free_of_what_helm_warns_of(which, more):
     said = helm("lint", "--strict", str(CHART), *values_of(which, more))
@@ -71,6 +72,10 @@ def test_schema_of_the_values_is_that_of_the_settings():
         "index.version=latest",
         "service.replicas=two",
         "gateway.hosts=faces.example",
+        "triton.resources.limits.memroy=6Gi",
+        "service.resources.requests.cpu=half",
+        "networkPolicy.from[0].podselector.matchLabels.a=b",
+        "triton.tolerations[0].kye=nvidia.com/gpu",
         "population.enroll={--name town; rm -r /indexes}",
     ],
 )

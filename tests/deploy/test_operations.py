@@ -17,6 +17,7 @@ import yaml
 
 from deploy.checks import capacity, crds
 from deploy.checks.tools import CHART, fetch
+from services.api_keys import digest
 from services.settings import ROOT, Settings
 from tests.deploy.conftest import pod_templates
 from tests.security.certificates import Authority
@@ -157,7 +158,8 @@ def test_what_is_sent_to_the_volume_is_the_index_and_its_map_and_no_key(followed
 def test_keys_that_are_handed_out_are_let_in(followed):
     told = json.loads((followed.folder / "keys.json").read_text())
     assert {key["name"] for key in told["keys"]} >= {"app", "probe"}
-    assert (followed.folder / "app.key").read_text().strip()
+    hashes = {key["name"]: key["sha256"] for key in told["keys"] if key["name"] == "probe"}
+    assert hashes["probe"] == digest((followed.folder / "probe.key").read_text())  # to the letter: no line's end
 
 
 def test_capacity_table_is_what_its_command_prints():
