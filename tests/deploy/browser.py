@@ -27,12 +27,12 @@ FLAGS = [
     "--remote-debugging-pipe",
 ]
 COMMANDS, ANSWERS = 3, 4  # the file descriptors that Chromium reads and writes
-PLACES = ("chromium", "chromium-browser")
 
 
 def chromium() -> str | None:
-    """Where Chromium is, if it is installed."""
-    return next(filter(None, map(shutil.which, PLACES)), None)
+    """Where Chromium is, if it is installed; a snap's is not: it sees neither our pipe nor our folder."""
+    found = shutil.which("chromium")
+    return None if found is None or found.startswith("/snap/") else found
 
 
 class Browser:
@@ -191,3 +191,14 @@ class Browser:
         shot = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
         path.write_bytes(base64.b64decode(shot["data"]))
         return path
+
+
+def contrast(one: list[int], other: list[int]) -> float:
+    """WCAG 2's ratio of the luminances of two sRGB colours."""
+
+    def luminance(colour: list[int]) -> float:
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (v / 255 for v in colour)]
+        return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)

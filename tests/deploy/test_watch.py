@@ -17,7 +17,7 @@ from deploy.monitoring.watch.server import WatchServer
 from services.errors import ConfigurationError
 from services.processes import free_port
 from services.settings import Settings
-from tests.deploy.browser import Browser, chromium
+from tests.deploy.browser import Browser, chromium, contrast
 from tests.deploy.test_monitoring import ALERTS
 
 PICTURES = Path(__file__).parents[2] / "build"
@@ -266,17 +266,6 @@ COLOURS = """(() => {
     return [name, [...pen.getImageData(0, 0, 1, 1).data].slice(0, 3)];
   }));
 })()"""
-
-
-def contrast(one: list[int], other: list[int]) -> float:
-    """WCAG 2's ratio of the luminances of two sRGB colours."""
-
-    def luminance(colour: list[int]) -> float:
-        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (v / 255 for v in colour)]
-        return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
-
-    low, high = sorted((luminance(one), luminance(other)))
-    return (high + 0.05) / (low + 0.05)
 
 
 def test_alert_fires_where_the_service_is_down_and_a_dead_prometheus_is_said_to_be(browser, tmp_path):

@@ -156,7 +156,7 @@ export class Plot {
       draw("text", { class: "tick", x: x0 - 6, y: this.y(value) + 4 }, text),
     ]);
     const seconds = (range.count - 1) * range.step;
-    const every = STEPS.find((step) => ((x1 - x0) * step) / seconds >= 56) ?? STEPS.at(-1);
+    const every = STEPS.find((step) => ((x1 - x0) * step) / seconds >= 44) ?? STEPS.at(-1);
     const zone = new Date(range.start * 1000).getTimezoneOffset() * 60;
     const first = Math.ceil((range.start - zone) / every) * every + zone;
     for (let time = first; time <= range.start + seconds; time += every) {
