@@ -162,13 +162,13 @@ PRIVACY = (
     ),
     Panel(
         "Masked, refused",
-        "shares of faces and of photos, last hour",
+        "shares of faces and of photos, last hour; budget 10 %",
         "percentunit",
         (
             ("anonfaces:masked_faces:ratio_rate1h", "faces masked"),
             ("anonfaces:refused_photos:ratio_rate1h", "photos refused"),
         ),
-        Limit(0.2, "limit", "AnonfacesManyMasked"),
+        Limit(0.1, "budget", "AnonfacesManyMasked"),
     ),
     Panel("Why masked", "", "ops", ((_rate("anonfaces_masked_faces_total", "reason"), "{{reason}}"),)),
     Panel(
