@@ -7,8 +7,8 @@ INSTALLED := .venv/.installed
 export UV_SYSTEM_CERTS := 1
 export UV_NATIVE_TLS := 1
 
-.PHONY: help setup install models index demo serve watch test check audit bench fuzz load images image-test upgrade-test sbom lock proto \
-	clean distclean
+.PHONY: help setup install models index demo serve watch test check audit bench fuzz load images image-test \
+	population-test upgrade-test sbom lock proto clean distclean
 
 help:
 	@echo "make demo       sets up, starts the stack, anonymises sample photos into demo/, stops the stack"
@@ -22,7 +22,8 @@ help:
 	@echo "make load       load by HTTP and gRPC for four minutes, and a report with plots -> build/load/"
 	@echo "make images     the container images, upon BASE=python:... or, BASE=local, upon Debian's packages alone"
 	@echo "make image-test builds the images without a registry, and tries them as production runs them; as root"
-	@echo "make upgrade-test   a Triton is replaced under load, in the times that the chart gives it; four minutes"
+	@echo "make population-test, make upgrade-test   the chart's job on a Ray of this machine; a Triton that is replaced"
+	@echo "                under load, in the chart's times; some minutes each"
 	@echo "make sbom       what is in the images, as CycloneDX -> build/sbom/"
 	@echo "make setup      environment, models and demo population only"
 	@echo "make proto      writes the code of the gRPC interface from services/proto/*.proto"
@@ -89,6 +90,9 @@ images: install
 image-test: setup
 	@$(BIN)/python -m deploy.container.images --base local
 	@$(BIN)/python -m pytest -s tests/deploy/image_trial.py
+
+population-test: setup
+	@$(BIN)/python -m pytest -s tests/deploy/population_trial.py
 
 upgrade-test: setup
 	@$(BIN)/python -m pytest -s tests/deploy/upgrade_trial.py
