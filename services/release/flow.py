@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from functools import cache
@@ -13,6 +13,7 @@ from rich.console import Console
 
 from services.errors import ReleaseError
 from services.population.enroll.progress import watching
+from services.population.enroll.sources import clean
 from services.release.check import check_release
 from services.release.collection import Collection, find, require_apart
 from services.release.condense import condensation, counts, thin_crowds
@@ -28,7 +29,7 @@ from services.release.terms import MANIFEST, PHOTOS, ROWS, bind, holding
 from services.release.verify import limit_of, proof_counts, prove_photo
 from services.release.write import files_below, remove, sweep, write_at_once
 
-REFUSED = "refused.csv"
+REFUSED, UNPROVED_LIST = "refused.csv", "unproved.csv"
 
 Serve = Callable[[], AbstractContextManager[str]]  # a Triton with the models of a job: its address
 
@@ -82,7 +83,9 @@ def verify_again(request: Request, serve: Serve, console: Console) -> Outcome:
     with holding(request.private), Journal(request.private) as journal, ExitStack() as running:
         url = cache(lambda: running.enter_context(serve()))
         look_again(request, list(journal.released()), journal, url, console)
-        return Outcome({"proof": _proof(journal, request)}, [], failing(journal, request.how.recognisable))
+        failed = failing(journal, request.how.recognisable)
+        write_unproved(request.private, failed)
+        return Outcome({"proof": _proof(journal, request)}, [], failed)
 
 
 def _make_photos(request: Request, todo: Plan, journal: Journal, url: Callable[[], str], console: Console) -> None:
@@ -166,7 +169,8 @@ def _finish(
     records = list(journal.records.values())
     refused = [(record.path, record.code, record.reason) for record in records if not record.released]
     refused += [(one.path, one.code, one.reason) for one in collection.refused]
-    _write_refused(request.private, sorted(refused))
+    _write_table(request.private / REFUSED, ("photo", "code", "reason"), sorted(refused))
+    write_unproved(request.private, failed)
     _require_nothing_else(request, journal, files)
     sizes, k = request.index.crowds.sizes, request.index.k
     bytes_out = sum(file.bytes for file in files) or sum(record.output_bytes for record in records)
@@ -182,7 +186,7 @@ def _finish(
         **counts(records, len(collection.refused)),
         "left_out": dict(sorted(collection.others.items())),
         "condensation": condensation(records, sizes, bytes_out),
-        "proof": _proof(journal, request) if request.how.verify else None,
+        "proof": _proof(journal, request) if request.how.verify and not files else None,
         "surrogates": {str(file.crowd): file.told(sizes) for file in files},
     }
     if failed:
@@ -190,8 +194,16 @@ def _finish(
     else:
         write_manifest(request.out, records, collection.refused, told)
     run = {"done": len(todo.todo), "kept": todo.kept, "gone": len(todo.gone), "crowds": enrolled, "thin_crowds": thin}
+    run["named_paths"] = _named_paths(request, journal)
     run["names_unmatched"] = request.whose.unmatched(collection.photos)
     return Outcome({**told, "run": run}, sorted(refused), failed)
+
+
+def _named_paths(request: Request, journal: Journal) -> int:
+    """Photos that lie in a folder which is called like somebody enrolled; names of folders are published."""
+    enrolment = request.index.enrolment
+    names = set() if enrolment is None else set(enrolment.identities.tolist())
+    return sum(any(clean(part) in names for part in one.path.split("/")[:-1]) for one in journal.released())
 
 
 def _proof(journal: Journal, request: Request) -> dict[str, Any]:
@@ -203,12 +215,23 @@ def _withdraw_manifest(out: Path) -> None:
         remove(out / name)
 
 
-def _write_refused(private: Path, refused: list[tuple[str, str, str]]) -> None:
+def write_unproved(private: Path, failed: list[Proof]) -> None:
+    """Lists every face that stands in the way of a release. Raises ReleaseError."""
+    columns = ("photo", "kind", "x", "y", "side_px", "distance", "to_surrogate")
+    rows = [
+        (one.path, found.kind, *found.place, found.distance, found.to_surrogate)
+        for one in failed
+        for found in one.findings
+    ]
+    _write_table(private / UNPROVED_LIST, columns, rows)
+
+
+def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     sink = io.StringIO()
     lines = csv.writer(sink)
-    lines.writerow(("photo", "code", "reason"))
-    lines.writerows(refused)
-    write_at_once(private / REFUSED, sink.getvalue().encode(), 0o600)
+    lines.writerow(columns)
+    lines.writerows(rows)
+    write_at_once(path, sink.getvalue().encode(), 0o600)
 
 
 def _require_nothing_else(request: Request, journal: Journal, files: list[File]) -> None:

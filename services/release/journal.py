@@ -4,6 +4,7 @@ A photo is written first and its line after it, so that a line never tells of a 
 line was lost with a crash is made once more, and is the same.
 """
 
+import errno
 import json
 import os
 import time
@@ -93,10 +94,14 @@ class Journal:
         with saying_what_to_do(self.path.parent):
             for folder in touched:
                 fsync_directory(folder)
-            written = os.write(self._handle, lines)
-            if written < len(lines):  # the rest of a line; the next reader cuts it off
-                raise OSError(28, os.strerror(28), str(self.path))
-            os.fsync(self._handle)
+            before = os.fstat(self._handle).st_size
+            try:
+                if os.write(self._handle, lines) < len(lines):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+                os.fsync(self._handle)
+            except OSError:
+                os.ftruncate(self._handle, before)  # no half line, behind which others would come
+                raise
 
     def _append(self, told: dict[str, Any], folder: Path | None) -> None:
         self._lines.append(json.dumps(told, separators=(",", ":")).encode() + b"\n")

@@ -7,11 +7,11 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from services.release.flow import REFUSED, Outcome
+from services.release.flow import REFUSED, UNPROVED_LIST, Outcome
 from services.release.records import Finding
 from services.text import plain
 
-LISTED = 20  # refused photos that are named; the file has all of them
+LISTED = 20  # exceptions of a kind that are named; a file has all of them
 
 
 def show(outcome: Outcome, private: Path, console: Console) -> None:
@@ -20,9 +20,11 @@ def show(outcome: Outcome, private: Path, console: Console) -> None:
         console.print(Text.assemble(("refused", "yellow"), f" {plain(path)}: {code}, {plain(reason)}"), soft_wrap=True)
     if len(outcome.refused) > LISTED:
         console.print(f"... and {len(outcome.refused) - LISTED} more, see {private / REFUSED}", soft_wrap=True)
-    for proof in outcome.failed:
-        for finding in proof.findings:
-            console.print(Text.assemble(("unproved", "red"), f" {plain(proof.path)}: {_said(finding)}"), soft_wrap=True)
+    unproved = [(proof.path, finding) for proof in outcome.failed for finding in proof.findings]
+    for path, finding in unproved[:LISTED]:
+        console.print(Text.assemble(("unproved", "red"), f" {plain(path)}: {_said(finding)}"), soft_wrap=True)
+    if len(unproved) > LISTED:
+        console.print(f"... and {len(unproved) - LISTED} more, see {private / UNPROVED_LIST}", soft_wrap=True)
     told = outcome.told
     lines = _lines(outcome) if "run" in told else []
     if told["proof"]:
@@ -60,6 +62,11 @@ def _lines(outcome: Outcome) -> list[str]:
         lines.append(
             f"of {run['crowds']} crowds {run['thin_crowds']} have fewer than k of their people in these photos: k "
             "holds among all enrolled people, not among those who are known to be here"
+        )
+    if run["named_paths"]:
+        lines.append(
+            f"{run['named_paths']} photos lie in folders that are called like people who are enrolled: names of "
+            "folders are published as they are; rename them"
         )
     if run["names_unmatched"]:
         lines.append(f"--identities names {run['names_unmatched']} photos that are not in the folder")

@@ -49,6 +49,10 @@ def test_manifest_tells_nothing_of_originals(whole):
     assert all(path.stat().st_mode & 0o077 == 0 for path in private_of(out).iterdir())
 
 
+def test_folders_that_are_called_like_enrolled_people_are_told_of(whole):
+    assert "2 photos lie in folders that are called like people who are enrolled" in whole[1].stdout
+
+
 def test_few_people_of_a_crowd_in_the_photos_are_told_of(whole):
     assert "have fewer than k of their people in these photos" in whole[1].stdout
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from services.errors import PopulationBusy, ReleaseError
+from services.release.journal import Journal
 from services.release.terms import holding
 from tests.release.conftest import COUNTED, NAMES, STRANGER, below, lines_of, private_of, rows_of, run, told
 
@@ -149,6 +150,22 @@ def test_full_disk_ends_the_run_with_no_part_of_a_photo_and_it_goes_on(photos, r
     assert not any(".part" in name for name in below(tmp_path / "out"))
     assert release(photos, "--no-verify").exit_code == 0
     assert {row["path"] for row in rows_of(tmp_path / "out").values() if row["sha256"]} == NAMES
+
+
+def test_journal_that_the_disk_has_no_room_for_keeps_no_half_line(again):
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = (private_of(again) / "journal.jsonl").read_bytes()
+    with Journal(private_of(again)) as journal:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 40, limit[1]))
+        try:
+            journal.forget("a photo that is called more than forty bytes long.jpg")
+            with pytest.raises(ReleaseError, match="is full"):
+                journal.flush()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        assert (private_of(again) / "journal.jsonl").read_bytes() == before
+        journal.forget("another")
+    assert (private_of(again) / "journal.jsonl").read_bytes() == before + b'{"gone":"another"}\n'
 
 
 def test_killed_run_goes_on_and_gives_the_same_photos(whole, photos, stack, tmp_path):
