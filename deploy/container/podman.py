@@ -1,6 +1,7 @@
 """Containers as production runs them: read-only, as nobody, without a capability; and a look into images."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,8 +10,16 @@ from typing import Any
 
 from services.errors import StackError
 
-# This machine's crun and its limits are not what every kernel allows; runc with modest ones runs everywhere.
-RUN = ["--runtime", "/usr/sbin/runc", "run", "--ulimit", "nofile=10000:10000", "--ulimit", "nproc=4096:4096"]
+# Podman's own choice, crun, and the limits it asks for are not allowed everywhere; runc with modest ones is.
+RUN = [
+    "--runtime",
+    shutil.which("runc") or "runc",
+    "run",
+    "--ulimit",
+    "nofile=10000:10000",
+    "--ulimit",
+    "nproc=4096:4096",
+]
 HARDENED = ["--read-only", "--read-only-tmpfs=false", "--cap-drop=ALL", "--security-opt", "no-new-privileges"]
 
 

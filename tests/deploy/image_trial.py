@@ -19,7 +19,7 @@ import pytest
 
 from conversion.registry import RECIPES
 from deploy.container import images
-from deploy.container.podman import Container, config_of, files_of, podman
+from deploy.container.podman import HARDENED, RUN, Container, config_of, files_of, podman
 from deploy.local.triton import LocalTriton
 from services.anonymizer.models import choose
 from services.client import Client
@@ -155,7 +155,6 @@ def home(volumes, repository, figures) -> Path:
             images.name_of("population"),
             *("population", "demo", "--people", "12", "--k", "4"),
             volumes={volumes / "home": "/var/lib/anonfaces", repository: "/models/repository:ro"},
-            environment={},
             scratch="1g",
         )
     )
@@ -167,6 +166,14 @@ def test_population_is_built_without_a_network(home):
     index = open_index(Settings(home=home))
     assert (index.k, int(index.crowds.sizes.sum())) == (4, 12)
     assert index.enrolled is not None
+
+
+def test_ray_is_found_by_a_login_shell():
+    """Such as KubeRay starts it with."""
+    shell = ["--rm", "--network=none", "--entrypoint=/bin/bash", images.name_of("population")]
+    found = podman(*RUN, *HARDENED, *shell, "-lc", "ray --version && command -v anonfaces")
+    assert "ray, version 2." in found
+    assert "/opt/anonfaces/bin/anonfaces" in found
 
 
 # --- the service ----------------------------------------------------------------------------------------------------
