@@ -173,6 +173,8 @@ def test_every_server_has_all_three_probes(objects):
     for deployment in kinds(objects, "Deployment"):
         (one,) = deployment["spec"]["template"]["spec"]["containers"]
         assert {"startupProbe", "readinessProbe", "livenessProbe"} <= one.keys()
+    for one in containers(kinds(objects, "RayJob")):
+        assert {"startupProbe", "readinessProbe", "livenessProbe"} <= one.keys()
 
 
 def test_readiness_proves_the_models_and_the_others_do_not_ask_them(objects):
@@ -234,7 +236,7 @@ def test_nothing_of_a_photo_can_reach_a_disk(objects):
 
 
 def test_gpu_is_asked_for_by_its_resource_and_tolerated(render):
-    objects = render("gpu", chosen="triton.gpu.resource=nvidia.com/mig-1g\\.10gb,triton.gpu.count=2")
+    objects = render("gpu", chosen="triton.gpu.resource=nvidia.com/mig-1g.10gb,triton.gpu.count=2")
     resources = container(objects, "triton")["resources"]
     assert resources["limits"]["nvidia.com/mig-1g.10gb"] == resources["requests"]["nvidia.com/mig-1g.10gb"] == 2
     (spec,) = (s for s in pod_templates(objects) if s["containers"][0]["name"] == "triton")
