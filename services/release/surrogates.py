@@ -11,7 +11,6 @@ import numpy as np
 
 from services.anonymizer.options import SurrogateOptions
 from services.anonymizer.pipeline import Pipeline
-from services.anonymizer.readiness import SAME_MODELS
 from services.anonymizer.reload import load
 from services.anonymizer.triton import Triton
 from services.errors import ReleaseError
@@ -81,6 +80,6 @@ async def _picture(crowd: int, options: SurrogateOptions, pipeline: Pipeline, tr
     seen = await read_portrait(surrogate.image, triton, pipeline.models)
     held = pipeline.index.crowds.surrogate_embeddings[crowd]
     distance = np.inf if seen is None else float(np.linalg.norm(seen.embedding - held))
-    if not options.chosen and distance > SAME_MODELS * pipeline.index.identity_threshold:
+    if not options.chosen and distance > pipeline.index.identity_threshold:
         raise ReleaseError(f"the surrogate of crowd {crowd} is not the index's (distance {distance:.2f}); see Triton")
     return data

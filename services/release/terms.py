@@ -17,7 +17,7 @@ PHOTOS, SURROGATES, MANIFEST, ROWS = "photos", "surrogates", "manifest.json", "m
 CONTENTS = {PHOTOS, SURROGATES, MANIFEST, ROWS}  # of the folder that is published
 # Settings that decide what becomes of a photo.
 DECIDING = (
-    "detect_score", "detect_min_px", "replace_score", "replace_min_px", "identity_threshold", "max_faces",
+    "detector_precision", "detect_score", "detect_min_px", "replace_score", "replace_min_px", "identity_threshold", "max_faces",
     "max_pixels", "min_side_px", "max_side_px", "max_body_bytes", "jpeg_quality",
 )  # fmt: skip
 
