@@ -17,8 +17,8 @@ PHOTOS, SURROGATES, MANIFEST, ROWS = "photos", "surrogates", "manifest.json", "m
 CONTENTS = {PHOTOS, SURROGATES, MANIFEST, ROWS}  # of the folder that is published
 # Settings that decide what becomes of a photo.
 DECIDING = (
-    "detector_precision", "detect_score", "detect_min_px", "replace_score", "replace_min_px", "identity_threshold", "max_faces",
-    "max_pixels", "min_side_px", "max_side_px", "max_body_bytes", "jpeg_quality",
+    "detector_precision", "detect_score", "detect_min_px", "replace_score", "replace_min_px", "identity_threshold",
+    "max_faces", "max_pixels", "min_side_px", "max_side_px", "max_body_bytes", "jpeg_quality",
 )  # fmt: skip
 
 Kind = Literal["photos", "surrogates"]
