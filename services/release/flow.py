@@ -184,7 +184,7 @@ def _finish(
         "options": request.terms.options,
         "settings": request.terms.settings,
         **counts(records, len(collection.refused)),
-        "left_out": dict(sorted(collection.others.items())),
+        "left_out": collection.others.total(),
         "condensation": condensation(records, sizes, bytes_out),
         "proof": _proof(journal, request) if request.how.verify and not files else None,
         "surrogates": {str(file.crowd): file.told(sizes) for file in files},
@@ -194,6 +194,7 @@ def _finish(
     else:
         write_manifest(request.out, records, collection.refused, told)
     run = {"done": len(todo.todo), "kept": todo.kept, "gone": len(todo.gone), "crowds": enrolled, "thin_crowds": thin}
+    run["left_out"] = dict(sorted(collection.others.items()))  # a suffix may be part of a name: not published
     run["named_paths"] = _named_paths(request, journal)
     run["names_unmatched"] = request.whose.unmatched(collection.photos)
     return Outcome({**told, "run": run}, sorted(refused), failed)

@@ -70,7 +70,7 @@ def _lines(outcome: Outcome) -> list[str]:
         )
     if run["names_unmatched"]:
         lines.append(f"--identities names {run['names_unmatched']} photos that are not in the folder")
-    left = ", ".join(f"{suffix} {number}" for suffix, number in told["left_out"].items())
+    left = ", ".join(f"{suffix} {number}" for suffix, number in run["left_out"].items())
     return [*lines, f"left out, no photos: {left}"] if left else lines
 
 

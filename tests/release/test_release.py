@@ -83,14 +83,23 @@ def test_what_cannot_be_released_is_listed_and_absent(release, photos, portraits
     }
     assert set(below(tmp_path / "out" / "photos")) == NAMES
     assert "names.csv" not in rows
-    assert told(tmp_path / "out")["left_out"] == {".csv": 1}
+    assert told(tmp_path / "out")["left_out"] == 1
     assert "blank.png: no_face_found" in done.output
+    assert "left out, no photos: .csv 1" in done.output
 
 
 def test_strangers_are_treated_by_policy(release, photos, tmp_path):
     assert release(photos, "--no-verify", "--stranger", "refuse").exit_code == 0
     assert rows_of(tmp_path / "out")[STRANGER]["refused"] == "stranger_refused"
     assert not (tmp_path / "out" / "photos" / "trip").exists()
+
+
+def test_masked_face_is_proved_as_well(release, photos, tmp_path):
+    done = release(photos, "--stranger", "mask")
+    assert done.exit_code == 0, done.output
+    assert rows_of(tmp_path / "out")[STRANGER]["masked"] == 1
+    assert told(tmp_path / "out")["proof"]["faces"] == 3
+    assert "left" not in told(tmp_path / "out")["proof"]["found"]
 
 
 def test_named_person_gets_their_crowd_whatever_the_face_looks_like(release, photos, tmp_path, index):
@@ -106,13 +115,14 @@ def test_named_person_gets_their_crowd_whatever_the_face_looks_like(release, pho
 
 
 def test_proof_lists_every_face_that_was_left_and_the_release_is_not_whole(release, photos, tmp_path, monkeypatch):
+    """Two that should have been replaced, and one that should have been masked."""
     monkeypatch.setattr(pipeline, "blend", lambda pixels, replaced, masked: pixels)
-    done = release(photos)
+    done = release(photos, "--stranger", "mask")
     assert isinstance(done.exception, ReleaseError)
     assert done.exception.exit_status == 2
     assert done.output.count(": left at") == 3
     assert not (tmp_path / "out" / "manifest.json").exists()
-    again = release(photos, "--withdraw")
+    again = release(photos, "--stranger", "mask", "--withdraw")
     assert again.exit_code == 0, again.output
     assert below(tmp_path / "out" / "photos") == {}
     assert told(tmp_path / "out")["photos"] == {"released": 0, "refused": 3}
