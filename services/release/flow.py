@@ -193,7 +193,8 @@ def _finish(
         _withdraw_manifest(request.out)
     else:
         write_manifest(request.out, records, collection.refused, told)
-    run = {"done": len(todo.todo), "kept": todo.kept, "gone": len(todo.gone), "crowds": enrolled, "thin_crowds": thin}
+    run: dict[str, Any] = {"done": len(todo.todo), "kept": todo.kept, "gone": len(todo.gone)}
+    run |= {"crowds": enrolled, "thin_crowds": thin}
     run["left_out"] = dict(sorted(collection.others.items()))  # a suffix may be part of a name: not published
     run["named_paths"] = _named_paths(request, journal)
     run["names_unmatched"] = request.whose.unmatched(collection.photos)
