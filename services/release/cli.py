@@ -200,10 +200,8 @@ def _tell(outcome: Outcome, as_json: Path | None, request: Request) -> None:
         tell(outcome.told, as_json)
     show(outcome, request.private, Console(stderr=str(as_json) == "-"))
     if outcome.failed:
-        advice = "--withdraw takes such photos out"
+        advice = "--withdraw takes such photos out of a release"
         if all(proof.found("recognisable") for proof in outcome.failed):
             advice += "; --recognisable count keeps those that only look alike, if one of k is all that you promise"
-        raise ReleaseError(
-            f"the proof of {len(outcome.failed)} photos failed, as listed above, and the release has no manifest; "
-            f"{advice}"
-        )
+        unfinished = "and the release has no manifest" if "run" in outcome.told else "whatever was proved before"
+        raise ReleaseError(f"the proof of {len(outcome.failed)} photos failed, as listed above, {unfinished}; {advice}")

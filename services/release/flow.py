@@ -118,6 +118,8 @@ def _prove(request: Request, journal: Journal, url: Callable[[], str], console: 
     failed = failing(journal, request.how.recognisable)
     if not request.how.withdraw:
         return failed
+    if failed:
+        _withdraw_manifest(request.out)
     for proof in failed:
         _withdraw(journal.records[proof.path], proof, request.job, journal)
     journal.flush()
