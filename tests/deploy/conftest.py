@@ -16,8 +16,9 @@ EVERYTHING, GATEWAY, PLAIN = (VALUES / f"{name}.yaml" for name in ("everything",
 Objects = list[dict]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _tools() -> None:
+@pytest.fixture(scope="session")
+def helm_here() -> None:
+    """Skips what needs helm where it cannot be had."""
     from deploy.checks.tools import fetch
 
     try:
@@ -38,7 +39,7 @@ def rendered(which: str = "cpu-small", chosen: str = "", more: tuple[Path, ...] 
 
 
 @pytest.fixture(scope="session")
-def render() -> Callable[..., Objects]:
+def render(helm_here) -> Callable[..., Objects]:
     """Renders the chart: see `rendered`."""
     return rendered
 
@@ -48,7 +49,7 @@ def render() -> Callable[..., Objects]:
     params=[(s, m) for s in SETS for m in (EVERYTHING, GATEWAY, PLAIN)],
     ids=lambda p: f"{p[0]}-{p[1].stem}",
 )
-def objects(request) -> Objects:
+def objects(request, helm_here) -> Objects:
     which, more = request.param
     return rendered(which, more=(more,))
 

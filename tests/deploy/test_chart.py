@@ -26,6 +26,8 @@ from tests.deploy.conftest import (
     values_of,
 )
 
+pytestmark = pytest.mark.usefixtures("helm_here")
+
 KEYS = "access.keysSecret=k"
 # docs/faults.md: what a flood was seen to take. A worker's own memory, and bytes for each pixel of a WebP worked on.
 WORKER_BYTES, PIXEL_BYTES = 0.76e9, 20

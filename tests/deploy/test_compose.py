@@ -24,11 +24,6 @@ SERVICES = DOCUMENT["services"]
 OURS = ("service-cpu", "service-gpu")
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _tools() -> None:
-    """In the place of the charts' fixture: nothing here needs helm."""
-
-
 @pytest.fixture(scope="session")
 def schema() -> Draft201909Validator:
     """Of the specification as it was before the project's `name` came to it."""

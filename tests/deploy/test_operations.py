@@ -22,6 +22,8 @@ from services.settings import ROOT, Settings
 from tests.deploy.conftest import pod_templates
 from tests.security.certificates import Authority
 
+pytestmark = pytest.mark.usefixtures("helm_here")
+
 DOCUMENT = ROOT / "docs" / "operations.md"
 STAND_IN = Path(__file__).with_name("stand_in.py")
 BLOCK = re.compile(r"^```(sh|yaml)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
