@@ -136,16 +136,19 @@ class Journal:
             self.proofs.pop(record.path, None)
         elif kind == "proof":
             proof = proof_of(value)
-            record = self.records.get(proof.path)
-            if record is not None and proof.holds_for(record):  # 10^6 of them: one copy of each string
-                path, original, output = record.path, record.sha256, record.output_sha256
-                proof = replace(proof, path=path, sha256=original, output_sha256=output)
-            self.proofs[proof.path] = proof
+            self.proofs[proof.path] = _sharing(proof, self.records.get(proof.path))
         elif kind == "gone":
             self.records.pop(value, None)
             self.proofs.pop(value, None)
         else:
             raise ValueError(kind)
+
+
+def _sharing(proof: Proof, record: Record | None) -> Proof:
+    """The same, with the strings of the record that it is of: of 10^6 of them one copy is enough."""
+    if record is None or not proof.holds_for(record):
+        return proof
+    return replace(proof, path=record.path, sha256=record.sha256, output_sha256=record.output_sha256)
 
 
 def _plain(row: Record | Proof) -> dict[str, Any]:
