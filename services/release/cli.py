@@ -187,8 +187,10 @@ def _serving(request: Request) -> Iterator[str]:
     if request.how.url:
         yield request.how.url
         return
-    from deploy.local.triton import LocalTriton  # here: where a cluster serves, it is not installed
-
+    try:
+        from deploy.local.triton import LocalTriton  # here: where a cluster serves, it is not installed
+    except ModuleNotFoundError as absent:
+        raise ConfigurationError("this installation has no Triton of its own; name a running one, --triton") from absent
     own = request.job.settings
     with LocalTriton(own.model_repository, served_models(own, request.models), own.home / "run" / "release") as server:
         yield server.url
