@@ -43,8 +43,8 @@ TRUSTED = "etc/ssl/certs/ca-certificates.crt"
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _tools() -> None:
-    """In the place of the charts' fixture: what these tests need is not helm."""
+def _programs() -> None:
+    """What images are made and run with."""
     images.require("podman", "runc")
 
 

@@ -20,11 +20,6 @@ BASE = re.compile(r"python:3\.11\.\d+-slim-bookworm")
 PINNED = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[\w,-]+\])?==([\w.+!-]+)")
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _tools() -> None:
-    """In the place of the charts' fixture: nothing here needs helm."""
-
-
 def instructions() -> list[tuple[str, str]]:
     """The Containerfile's instructions, each on one line."""
     text = re.sub(r"^#.*\n", "", CONTAINERFILE.read_text(), flags=re.M).replace("\\\n", " ")
