@@ -79,11 +79,12 @@ def test_requests_are_batched(folder):
 
 
 @each_folder
-def test_queue_is_bounded_in_length_and_time(folder):
-    policy = config_of(folder).dynamic_batching.default_queue_policy
-    assert policy.max_queue_size > 0
-    assert policy.default_timeout_microseconds > 0
-    assert policy.timeout_action == triton.ModelQueuePolicy.REJECT
+@pytest.mark.parametrize("read", [config_of, gpu_of])
+def test_no_queue_policy_makes_requests_wait_for_half_a_second(folder, read):
+    """As one does in core 2.51 whenever a request comes while another one runs."""
+    batching = read(folder).dynamic_batching
+    assert not batching.HasField("default_queue_policy")
+    assert not batching.priority_queue_policy
 
 
 @each_folder

@@ -96,17 +96,16 @@ def test_every_input_is_warmed_up():
 
 
 @pytest.mark.parametrize("model", [generator(), detector(512)], ids=["rendered", "looked at"])
-def test_batches_of_pictures_run_row_by_row_on_a_cpu_and_wait_in_a_short_queue(model):
+def test_batches_of_pictures_run_row_by_row_on_a_cpu(model):
     config = parse(config_of("ours", model))
     assert config.parameters["cpu_rows_per_run"].string_value == "1"
-    assert config.dynamic_batching.default_queue_policy.max_queue_size == 64
 
 
 @pytest.mark.parametrize("model", [embedder(), detector(192)], ids=["embedder", "thumbnail"])
 def test_batches_of_vectors_and_thumbnails_run_at_once(model):
     config = parse(config_of("ours", model))
     assert "cpu_rows_per_run" not in config.parameters
-    assert config.dynamic_batching.default_queue_policy.max_queue_size == 128
+    assert config.HasField("dynamic_batching")
 
 
 @pytest.mark.parametrize("value", [("ids", INT64, [3]), ("x", FLOAT, []), ("x", FLOAT, ["length"])])
