@@ -22,7 +22,7 @@ from services.settings import Settings
 
 CROWDS, K, SEED = 3, 4, 11
 RENDERS = 5
-THRESHOLD = 0.55  # most members of a crowd of four are nearer to their plain mean than this
+THRESHOLD = 0.6  # most members of a crowd of four are nearer to their plain mean than this
 
 
 @dataclass(frozen=True)
