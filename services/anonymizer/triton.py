@@ -21,7 +21,7 @@ CHANNEL = [
     ("grpc.max_reconnect_backoff_ms", 1000),  # a restarted server is found again within a second
 ]
 TOO_LATE = ("StatusCode.DEADLINE_EXCEEDED",)
-# Why a request failed, for the metrics: not reachable or its queue is full; not loaded; the model itself failed.
+# Why a request failed, for the metrics: not reachable; not loaded; the model itself failed.
 CAUSES = {
     "StatusCode.DEADLINE_EXCEEDED": "too_late",
     "StatusCode.UNAVAILABLE": "unavailable",

@@ -27,7 +27,7 @@ from services.settings import Settings
 BATCH = 8  # chips embedded together
 MOST_WAITING = 4 * BATCH  # photos whose rows wait for a batch
 TIMEOUT_S = 120
-WAITS_S = (1.0, 5.0, 15.0)  # before a request is sent again, while Triton is away or its queue is full
+WAITS_S = (1.0, 5.0, 15.0)  # before a request is sent again, while Triton is away
 
 
 @dataclass(frozen=True)
