@@ -58,12 +58,17 @@ def watched(
     with LocalPrometheus(targets, tmp_path_factory.mktemp("prometheus"), every_s=1.0) as prometheus:
         small = as_bytes(astronaut[:256, 100:356], "JPEG")
         for _ in range(12):
-            http.post("/v1/anonymize", content=small)
-            http.post("/v1/anonymize", content=b"no photo")
-            http.get("/v1/surrogates/0")
-            time.sleep(0.5)
+            ask_a_little(http, small)
         time.sleep(3)
         yield prometheus
+
+
+def ask_a_little(http: httpx.Client, photo: bytes) -> None:
+    """A request of each kind that panels tell apart, and half a second of nothing."""
+    http.post("/v1/anonymize", content=photo)
+    http.post("/v1/anonymize", content=b"no photo")
+    http.get("/v1/surrogates/0")
+    time.sleep(0.5)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from deploy.monitoring.watch.server import WatchServer
 from services.errors import ConfigurationError
 from services.processes import free_port
 from services.settings import Settings
+from tests.conftest import as_bytes, ask_a_little
 from tests.deploy.browser import Browser, chromium, contrast
 from tests.deploy.test_monitoring import ALERTS
 
@@ -148,7 +150,13 @@ def test_what_is_missing_or_no_number_is_a_gap(browser, alone):
 
 
 @pytest.fixture(scope="module")
-def page(watched) -> Iterator[WatchServer]:
+def page(watched, http, astronaut) -> Iterator[WatchServer]:
+    """The page's server, once lines can be drawn: with three points of the longest steps that are tried, the hour's."""
+    small, deadline = as_bytes(astronaut[:256, 100:356], "JPEG"), time.monotonic() + 180
+    points = "count_over_time(sum(rate(anonfaces_requests_total[2m]))[10m:20s]) >= 3"
+    while not watched.ask(points):
+        assert time.monotonic() < deadline
+        ask_a_little(http, small)
     with WatchServer(watched.url, watched.every_s) as server:
         yield server
 
