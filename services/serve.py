@@ -19,6 +19,9 @@ from services.processes import child_environment, free_port, prepare_child, requ
 from services.settings import Settings
 
 SERVICE = "services.anonymizer.service:Anonymizer"
+# How long a connection may be idle: longer than proxies and load balancers keep theirs (nginx and others: 60 s). Of the
+# two that close one at the same moment, the client's request is lost if it is the server.
+KEEP_ALIVE_S = 75
 
 
 def check(settings: Settings) -> None:
@@ -44,7 +47,8 @@ def check(settings: Settings) -> None:
 def command(settings: Settings) -> list[str]:
     """What runs the service."""
     bentoml = [sys.executable, "-m", "services.anonymizer.launch", "serve", SERVICE]
-    return [*bentoml, "--host", settings.host, "--port", str(settings.port)]
+    idle = ("--timeout-keep-alive", str(KEEP_ALIVE_S))
+    return [*bentoml, "--host", settings.host, "--port", str(settings.port), *idle]
 
 
 def environment(settings: Settings, home: Path) -> dict[str, str]:
