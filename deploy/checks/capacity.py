@@ -16,7 +16,7 @@ from services.settings import Settings
 PHOTO = (1, 1024, 1024, 3)  # one face in it, its surrogate kept
 SHARE = 0.05  # of a GPU's peak: planned, and meant to be low, since small convolutions wait for memory
 NETWORK = 25e9 / 8  # bytes/s into Triton's node: planned
-CORE_SECONDS = 0.17  # of the service for a photo: a third of two cores at 3.9 photos/s, docs/load.md
+CORE_SECONDS = 0.064  # of the service for a photo: 0.9 of a core at 14 photos/s, docs/load.md
 # Peak of dense FP16 with tensor cores in TFLOP/s, by the vendor's data sheets.
 GPUS = {"T4": 65, "L4": 121, "A10G": 70, "A100": 312, "H100": 989, "H100, a slice 1g.10gb": 989 / 7}
 
