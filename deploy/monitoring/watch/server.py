@@ -133,6 +133,11 @@ class _Handler(BaseHTTPRequestHandler):
         except httpx.TransportError as gone:
             self._refuse(HTTPStatus.BAD_GATEWAY, f"Prometheus does not answer ({type(gone).__name__})")
             return
+        except RuntimeError:
+            if not self.watch.asked.is_closed:
+                raise
+            self.close_connection = True  # the page's server is being stopped, and with it this connection
+            return
         self._answer(HTTPStatus(answer.status_code), answer.content)
 
     def _refuse(self, status: HTTPStatus, why: str) -> None:
