@@ -263,6 +263,13 @@ class ReleaseError(AnonFacesError):
     exit_status = 2
 
 
+class ReportError(AnonFacesError):
+    """A release cannot be reported on: it, its originals or who is in them is not what a report needs."""
+
+    code = "report"
+    exit_status = 2
+
+
 class LoadTestFailed(AnonFacesError):
     """Under load a threshold was crossed, or something grew without end."""
 
