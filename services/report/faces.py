@@ -49,7 +49,8 @@ class Version:
 
     def of(self, rows: np.ndarray) -> "Version":
         """The same for some of the faces: `rows` int or bool."""
-        parts = {name: getattr(self, name)[rows] for name in ("shown", "found", "landmarks")}
-        tables = {name: getattr(self, name) for name in ("embeddings", "attributes", "quality")}
-        held = {name: {key: column[rows] for key, column in table.items()} for name, table in tables.items()}
-        return Version(self.name, self.about, **parts, **held)
+        held = [
+            {name: column[rows] for name, column in table.items()}
+            for table in (self.embeddings, self.attributes, self.quality)
+        ]
+        return Version(self.name, self.about, self.shown[rows], self.found[rows], self.landmarks[rows], *held)
