@@ -22,9 +22,9 @@ class Estimate:
 class Attack:
     """Faces of one version, attacked in one way with one recogniser.
 
-    "none": probe original, gallery original: what recognition is worth where nothing is hidden. "naive": probe
+    "none": probe original, gallery original: what recognition is worth with nothing hidden. "naive": probe
     original, gallery published. "reverse": probe published, gallery original. "parrot": probe published, gallery hidden
-    in the same way by the attacker. "adapted parrot": the same, the recogniser adapted on hidden photos of other people.
+    in the same way by the attacker. "adapted parrot": the same, the recogniser adapted on others' hidden photos.
     (Newton, Sweeney and Malin 2005 call the second one reverse and the third naive.)
     """
 
