@@ -77,8 +77,8 @@ async def _compare(
     """
     models, triton = pipeline.models, pipeline.triton
     was, now = [await detect(one, triton, models.detector, s.detect_score, s.detect_min_px) for one in (before, after)]
-    here = [_nearest(face, now) for face in was]
-    new = [face for face in now if is_certain(face, s) and _nearest(face, was) is None]
+    here = [nearest(face, now) for face in was]
+    new = [face for face in now if is_certain(face, s) and nearest(face, was) is None]
     at = _landmarks([*was, *new])
     at_now = _landmarks([*(found or face for face, found in zip(was, here, strict=True)), *new])
     old = await embed(before, at, triton, models.embedder)
@@ -120,7 +120,7 @@ def _judge(treated: FaceRecord | None, distance: float, to_surrogate: float | No
     return "recognisable" if distance <= limit else None
 
 
-def _nearest(face: Face, others: Sequence[Face]) -> Face | None:
+def nearest(face: Face, others: Sequence[Face]) -> Face | None:
     """The one of some faces that is in the same place; None: there is none."""
     if not others:
         return None
