@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from typer.core import TyperGroup
 
 from services.anonymizer.options import Options
+from services.default_command import by_default
 from services.errors import ConfigurationError, ReleaseError
 from services.files import require_parent
 from services.population.compatibility import served_models
@@ -45,17 +45,8 @@ Looks = Annotated[
 Json = Annotated[Path | None, typer.Option("--json", help="what came of it, as JSON; - prints it")]
 
 
-class _MakeByDefault(TyperGroup):
-    """`anonfaces release FOLDER ...` is `anonfaces release make FOLDER ...`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and args[0] not in (*self.commands, "--help"):
-            args = [MAKE, *args]
-        return super().parse_args(ctx, args)
-
-
 app = typer.Typer(
-    cls=_MakeByDefault,
+    cls=by_default(MAKE),
     help="Whole collections: every photo with its faces replaced, a manifest, and a proof. `release FOLDER --out OUT`",
     no_args_is_help=True,
 )

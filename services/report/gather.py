@@ -9,7 +9,7 @@ from services.report.look import Sight
 
 
 class Gathering:
-    """The columns of one version of n faces, filled as photos come in, in any order. Rows that never come show nothing."""
+    """The columns of one version of n faces, filled in any order. Rows that never come show nothing."""
 
     def __init__(self, name: str, about: str, n: int):
         self.name, self.about, self._n = name, about, n
