@@ -1,0 +1,84 @@
+"""Published faces of other people -> embeddings in which what hiding does to one person's photos counts for little.
+
+The adapted parrot hides photos of people it knows and learns how the embeddings of one hidden person scatter. Dividing
+by that (within-class covariance normalisation: Hatch, Kajarekar and Stolcke 2006; linear discriminant analysis without
+its loss of dimensions) leaves what still differs between people. The covariance is shrunk as Ledoit and Wolf (2004) do.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.covariance import ledoit_wolf
+from sklearn.model_selection import GroupKFold
+
+from services.report.faces import Faces
+
+FOLDS = 5
+LEAST = 10  # people with two photos to learn from; of fewer, what is learnt is mostly noise
+FLOOR = 1e-8  # of the embeddings' variance: rounding is not blown up where one person's photos are all alike
+
+
+@dataclass(frozen=True)
+class Fold:
+    """People who are attacked, and what the attacker has learnt without them."""
+
+    people: np.ndarray  # int64, identities
+    whitening: np.ndarray  # float64 [d, d]; embeddings @ whitening
+
+
+def learn(embeddings: np.ndarray, identities: np.ndarray) -> np.ndarray:
+    """The whitening of what photos of one person differ by: float64 [d, d].
+
+    Args:
+        embeddings: float [n, d], finite.
+        identities: int [n]. People with one photo are of no use and do no harm.
+    """
+    _, at, counts = np.unique(identities, return_inverse=True, return_counts=True)
+    rows = embeddings.astype(np.float64)
+    means = np.zeros((len(counts), rows.shape[1]))
+    np.add.at(means, at, rows)
+    within = (rows - means[at] / counts[at, None])[counts[at] > 1]
+    covariance, _ = ledoit_wolf(within, assume_centered=True)
+    variances, axes = np.linalg.eigh(covariance)
+    floor = FLOOR * rows.var(axis=0).mean() + np.finfo(float).tiny
+    return axes / np.sqrt(np.maximum(variances, 0) + floor)
+
+
+def folds(faces: Faces, embeddings: np.ndarray, seen: np.ndarray) -> list[Fold] | None:
+    """Divides the people, crowds undivided, and learns for each part from the others.
+
+    Faces of a crowd that some of a part's people belong to are not learnt from, whoever they are of: nothing of the
+    surrogate that is attacked was seen before.
+
+    Args:
+        embeddings: float [n, d], of the published faces.
+        seen: bool [n], which of them there are.
+
+    Returns:
+        None if some part would leave too few people to learn from.
+    """
+    people, firsts = np.unique(faces.identities, return_index=True)
+    crowds = faces.crowds[firsts]
+    groups = np.where(crowds >= 0, crowds, -1 - people)  # who has no crowd is alone
+    parts = min(FOLDS, len(np.unique(groups)))
+    if parts < 2:
+        return None
+    found = []
+    for _, held in GroupKFold(parts).split(people, groups=groups):
+        others = seen & ~_touched(faces, people[held])
+        if _learnable(faces.identities[others]) < LEAST:
+            return None
+        found.append(Fold(people[held], learn(embeddings[others], faces.identities[others])))
+    return found
+
+
+def _touched(faces: Faces, people: np.ndarray) -> np.ndarray:
+    """Faces of these people, and of crowds that any of them has a face of: bool [n]."""
+    theirs = np.isin(faces.identities, people)
+    crowds = np.unique(faces.crowds[theirs & (faces.crowds >= 0)])
+    return theirs | np.isin(faces.crowds, crowds)
+
+
+def _learnable(identities: np.ndarray) -> int:
+    """How many people have two faces or more."""
+    return int((np.unique(identities, return_counts=True)[1] > 1).sum())
