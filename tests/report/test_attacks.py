@@ -68,11 +68,10 @@ def test_surrogates_that_depend_on_the_crowd_alone_give_one_in_k(k: int) -> None
     for name in ("parrot", "adapted parrot"):
         rank1 = done[name, "another"].rank1
         assert (rank1.low, rank1.value, rank1.high) == pytest.approx((1 / k, 1 / k, 1 / k))
-    for (name, _), one in done.items():
-        assert one.rank1.low <= 1 / k + 1e-9, name  # nearer to one's own crowd or not, it has k people
+    for one in done.values():  # a tie of k at best, or one name for all of k: whatever the probe, at most 1/k
+        assert one.rank1.value <= 1 / k + 1e-9
     for photos in ("another", "the same"):
-        assert done["naive", photos].rank1.value <= 1 / k + 1e-9  # a tie of k at best, whatever the probe
-        assert done["naive", photos].rank5.value <= 5 / k + 1e-9
+        assert done["naive", photos].rank1.value > 1 / (2 * k)  # the crowd itself is told
 
 
 def test_embeddings_of_a_crowd_that_differ_by_rounding_still_tie() -> None:

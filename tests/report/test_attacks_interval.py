@@ -48,12 +48,16 @@ def test_equal_credits_of_one_in_k_are_certain() -> None:
     assert (found.low, found.value, found.high) == pytest.approx((0.2, 0.2, 0.2))
 
 
-def test_effective_trials_are_people_when_photos_repeat_and_photos_when_they_are_independent() -> None:
-    rng = np.random.default_rng(3)
-    hits = rng.integers(2, size=2000).astype(float)
-    assert effective_trials(hits, np.arange(2000)) == pytest.approx(2000, rel=0.01)
-    assert effective_trials(np.repeat(hits, 5), np.repeat(np.arange(2000), 5)) == pytest.approx(2000, rel=0.01)
-    assert effective_trials(hits, np.repeat(np.arange(400), 5)) == pytest.approx(2000, rel=0.2)
+def test_effective_trials_are_those_a_share_would_vary_as_much_with() -> None:
+    assert effective_trials(0.3, 0.3 * 0.7 / 50, people=20) == pytest.approx(50)
+    assert effective_trials(0.0, 0.0, people=20) == effective_trials(1.0, 0.0, people=20) == 20
+    assert effective_trials(0.2, 0.0, people=20) == np.inf
+    assert effective_trials(0.2, 0.0, people=1) == 1
+
+
+def test_the_interval_of_one_person_is_as_wide_as_one_trial_leaves_it() -> None:
+    found = estimate_mean(np.array([1.0, 0.0, 1.0, 0.0]), np.zeros(4), 0)
+    assert (found.low, found.high) == pytest.approx(wilson(0.5, 1))
 
 
 def test_a_measure_that_is_no_share_is_neither_widened_nor_clipped() -> None:

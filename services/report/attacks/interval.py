@@ -4,9 +4,9 @@ Photos of one person are alike, so people are drawn again, not photos (the clust
 section 3.8; for recognition: Bolle, Ratha and Pankanti 2004). Where (almost) everything or nothing is a hit, every draw
 says the same, and the bootstrap's interval shrinks to nothing although few people were seen. Shares therefore get the
 hull of the bootstrap's interval and of Wilson's (1927), the latter with the effective number of trials (Korn and
-Graubard 1998): as many independent ones as would scatter as much as these people do. At 0 or n hits of n there is no
-scatter to go by, and each person is one trial. Credits that are shares themselves, such as 1/k for everybody, scatter
-less than hits would, and are not widened.
+Graubard 1998): as many independent ones as would vary as much as the draws do. At 0 or n hits of n these do not vary,
+and each person is one trial. Credits that are shares themselves, such as 1/k for everybody, vary less than hits would,
+and are not widened.
 """
 
 from functools import lru_cache
@@ -49,13 +49,14 @@ def enclose(drawn: np.ndarray, values: np.ndarray, owners: np.ndarray, share: bo
     Args:
         drawn: float [draws], the same figure for people drawn again; NaN where a draw gave none.
     """
-    value = float(values.mean())
-    people = np.unique(owners)
-    low, high = np.nanpercentile(drawn, TAILS) if np.isfinite(drawn).any() else (value, value)
+    value, people = float(values.mean()), len(np.unique(owners))
+    known = drawn[np.isfinite(drawn)]
+    low, high = np.percentile(known, TAILS) if len(known) else (value, value)
     if share:
-        least, most = wilson(value, effective_trials(values, owners))
+        variance = float(known.var()) if len(known) else 0.0
+        least, most = wilson(value, effective_trials(value, variance, people))
         low, high = max(0.0, min(low, least)), min(1.0, max(high, most))
-    return Estimate(value, float(min(low, value)), float(max(high, value)), len(values), len(people))
+    return Estimate(value, float(min(low, value)), float(max(high, value)), len(values), people)
 
 
 @lru_cache(maxsize=8)
@@ -67,20 +68,16 @@ def draws_of(people: int, seed: int) -> np.ndarray:
     return weights
 
 
-def effective_trials(values: np.ndarray, owners: np.ndarray) -> float:
-    """Independent hits and misses that would scatter as much as the mean of these shares does between people.
+def effective_trials(share: float, variance: float, people: int) -> float:
+    """Independent hits and misses of which a share would vary as much.
 
-    With one hit or miss each: as many as there are people. Infinite where people do not differ, although their shares
-    are neither 0 nor 1.
+    As many as there are people if these have one hit or miss each. Infinite for a share that does not vary although it
+    is neither 0 nor 1, and is of more than one person.
     """
-    _, at, counts = np.unique(owners, return_inverse=True, return_counts=True)
-    n, mean = len(counts), values.mean()
-    spread = mean * (1 - mean)
-    if n < 2 or spread <= 1e-12:
-        return float(n)
-    residuals = np.bincount(at, values - mean)
-    variance = n / (n - 1) * (residuals**2).sum() / len(values) ** 2  # of a ratio: people have unlike many probes
-    return float("inf") if variance <= 1e-12 * spread else float(spread / variance)
+    most = share * (1 - share)  # variance of one hit or miss
+    if people < 2 or most <= 1e-12:
+        return float(people)
+    return float("inf") if variance <= 1e-12 * most else most / variance
 
 
 def wilson(share: float, trials: float) -> tuple[float, float]:
