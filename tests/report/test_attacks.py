@@ -133,15 +133,22 @@ def test_what_hiding_adds_to_every_photo_anew_is_learnt_by_the_adapted_parrot() 
 
 def test_adaptation_is_not_learnt_from_the_people_or_crowds_it_is_used_on() -> None:
     faces = faces_of([2] * 60, CROWDS)
+    faces.crowds[3] = 7  # a stranger's second photo may be nearest to another crowd
     noise = np.random.default_rng(4).normal(size=(len(faces), D))
-    seen = np.ones(len(faces), bool)
-    parts = folds(faces, noise, seen)
+    parts = folds(faces, noise, np.ones(len(faces), bool))
     assert parts is not None
     assert sorted(np.concatenate([part.people for part in parts])) == list(range(60))
     for part in parts:
-        theirs = np.isin(faces.crowds, [CROWDS[one] for one in part.people])
-        expected = learn(noise[~theirs], faces.identities[~theirs])
-        np.testing.assert_allclose(part.whitening, expected)
+        theirs = np.isin(faces.identities, part.people)
+        theirs |= np.isin(faces.crowds, faces.crowds[theirs])
+        np.testing.assert_allclose(part.whitening, learn(noise[~theirs], faces.identities[~theirs]))
+
+
+def test_people_without_a_crowd_are_parted_one_by_one() -> None:
+    faces = faces_of([2] * 60, [-1] * 60)
+    parts = folds(faces, np.random.default_rng(4).normal(size=(len(faces), D)), np.ones(len(faces), bool))
+    assert parts is not None
+    assert [len(part.people) for part in parts] == [12] * 5
 
 
 def test_adaptation_learns_nothing_from_noise() -> None:
@@ -180,6 +187,8 @@ def test_faces_that_are_not_shown_are_left_out_and_counted() -> None:
     assert naive.probes == 36 + 1  # the second person's first photo, looked for where their last one is published
     assert parrot.rank1.value == 1
     assert done["naive", "the same"].probes == 37
+    for photos in ("another", "the same"):  # who is published, and whom the attacker has photos of
+        assert (done["naive", photos].gallery, done["reverse", photos].gallery) == (19, 20)
 
 
 def test_a_version_that_shows_nothing_cannot_be_attacked() -> None:

@@ -16,6 +16,7 @@ from services.report.results import Estimate
 
 FARS = ("0.001", "0.0001")
 CORNERS = 400  # of the curve that every draw is given
+LEAST_FAR = 1e-6  # of these corners: in a draw, the FAR of a threshold is some times what it is in truth, no more
 
 
 @dataclass(frozen=True)
@@ -125,14 +126,13 @@ def _impostors_below(pairs: Pairs, corners: np.ndarray) -> np.ndarray:
 
 
 def _most_telling(whole: Curve, corners: np.ndarray) -> np.ndarray:
-    """At most CORNERS of the corners: spread over what is accepted of genuine pairs and, by ratios, of false ones."""
+    """At most CORNERS of the corners, those on both sides of FARs that grow by a ratio."""
     if len(corners) <= CORNERS:
         return corners
-    far, tar = whole.far[0, 1:-1], whole.tar[0, 1:-1]
-    levels = np.geomspace(max(far[far > 0].min(initial=1.0), 1e-9), 1, CORNERS // 4)
-    by_far = np.concatenate([np.searchsorted(far, levels), np.searchsorted(far, levels, side="right") - 1])
-    by_tar = np.searchsorted(tar, np.linspace(0, 1, CORNERS // 2))
-    return corners[np.unique(np.clip(np.concatenate([by_far, by_tar]), 0, len(corners) - 1))]
+    far = whole.far[0, 1:-1]
+    levels = np.geomspace(LEAST_FAR, 1, CORNERS // 2)
+    sides = np.searchsorted(far, levels, side="right")
+    return corners[np.unique(np.clip(np.concatenate([sides - 1, sides]), 0, len(corners) - 1))]
 
 
 def _drawn(
