@@ -151,6 +151,17 @@ def test_people_without_a_crowd_are_parted_one_by_one() -> None:
     assert [len(part.people) for part in parts] == [12] * 5
 
 
+@pytest.mark.parametrize(("people", "takes"), [(20, 2), (40, 3)])
+def test_adaptation_does_little_harm_where_there_is_nothing_to_learn(people: int, takes: int) -> None:
+    """Fewer contrasts than dimensions, and photos of a person that scatter alike in all of them."""
+    faces = faces_of([takes] * people, [one // 2 for one in range(people)])
+    original = people_of(faces, noise=1.2)
+    done = attacked(faces, original, original)
+    plain, adapted = done["parrot", "another"].rank1, done["adapted parrot", "another"].rank1
+    assert 0.3 < plain.value < 0.9
+    assert adapted.value > plain.value - 0.05
+
+
 def test_adaptation_learns_nothing_from_noise() -> None:
     faces = faces_of([2] * 60, CROWDS)
     noise = version_of("noise", np.random.default_rng(6).normal(size=(len(faces), D)))
