@@ -141,7 +141,7 @@ def test_adaptation_is_not_learnt_from_the_people_or_crowds_it_is_used_on() -> N
     for part in parts:
         theirs = np.isin(faces.identities, part.people)
         theirs |= np.isin(faces.crowds, faces.crowds[theirs])
-        np.testing.assert_allclose(part.whitening, learn(noise[~theirs], faces.identities[~theirs]))
+        np.testing.assert_allclose(part.change, learn(noise[~theirs], faces.identities[~theirs]))
 
 
 def test_people_without_a_crowd_are_parted_one_by_one() -> None:

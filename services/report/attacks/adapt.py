@@ -1,8 +1,9 @@
 """Published faces of other people -> embeddings in which what hiding does to one person's photos counts for little.
 
-The adapted parrot hides photos of people it knows and learns how the embeddings of one hidden person scatter. Dividing
-by that (within-class covariance normalisation: Hatch, Kajarekar and Stolcke 2006; linear discriminant analysis without
-its loss of dimensions) leaves what still differs between people. The covariance is shrunk as Ledoit and Wolf (2004) do.
+The adapted parrot hides photos of people it knows and learns how the embeddings of one hidden person scatter, and those
+of several. Dividing by the first (within-class covariance normalisation: Hatch, Kajarekar and Stolcke 2006) makes all
+directions equally noisy; each then counts by its share of signal, between / (between + within), as in probabilistic
+linear discriminant analysis (Ioffe 2006). Covariances are shrunk as Ledoit and Wolf (2004) do.
 They ask for independent rows, which deviations from a person's mean are not: with two photos each comes twice, and far
 too little would be shrunk. Helmert's contrasts of a person's m photos are m - 1 independent rows with the same scatter.
 """
@@ -18,6 +19,7 @@ from services.report.faces import Faces
 
 FOLDS = 5
 LEAST = 10  # people with two photos to learn from; of fewer, what is learnt is mostly noise
+LEAST_SIGNAL = 0.02  # of the noise: no direction is given up
 FLOOR = 1e-8  # of the embeddings' variance: rounding is not blown up where one person's photos are all alike
 
 
@@ -26,24 +28,29 @@ class Fold:
     """People who are attacked, and what the attacker has learnt without them."""
 
     people: np.ndarray  # int64, identities
-    whitening: np.ndarray  # float64 [d, d]; embeddings @ whitening
+    change: np.ndarray  # float64 [d, d]; embeddings @ change
 
 
 def learn(embeddings: np.ndarray, identities: np.ndarray) -> np.ndarray:
-    """The whitening of what photos of one person differ by: float64 [d, d].
+    """The change of coordinates that makes photos of one person alike and keeps people apart: float64 [d, d].
 
     Args:
         embeddings: float [n, d], finite.
-        identities: int [n]. People with one photo are of no use and do no harm.
+        identities: int [n]. Of people with one photo it is only learnt how people differ.
     """
     rows = embeddings.astype(np.float64)
     order = np.argsort(identities, kind="stable")
-    ends = np.cumsum(np.unique(identities, return_counts=True)[1])[:-1]
-    within = [helmert(len(one)) @ rows[one] for one in np.split(order, ends) if len(one) > 1]
-    covariance, _ = ledoit_wolf(np.concatenate(within), assume_centered=True)
-    variances, axes = np.linalg.eigh(covariance)
-    floor = FLOOR * rows.var(axis=0).mean() + np.finfo(float).tiny
-    return axes / np.sqrt(np.maximum(variances, 0) + floor)
+    counts = np.unique(identities, return_counts=True)[1]
+    people = [rows[one] for one in np.split(order, np.cumsum(counts)[:-1])]
+    contrasts = np.concatenate([helmert(len(one)) @ one for one in people if len(one) > 1])
+    within, _ = ledoit_wolf(contrasts, assume_centered=True)
+    variances, axes = np.linalg.eigh(within)
+    whitening = axes / np.sqrt(np.maximum(variances, 0) + FLOOR * rows.var(axis=0).mean() + np.finfo(float).tiny)
+    means = np.array([one.mean(axis=0) for one in people]) @ whitening
+    between, _ = ledoit_wolf(means)
+    variances, axes = np.linalg.eigh(between)
+    signal = np.maximum(variances - (1 / counts).mean(), LEAST_SIGNAL)  # means of few photos differ by these as well
+    return whitening @ axes * np.sqrt(signal / (1 + signal))
 
 
 def folds(faces: Faces, embeddings: np.ndarray, seen: np.ndarray) -> list[Fold] | None:

@@ -124,13 +124,13 @@ def _adapted(setting: Setting) -> Pairing | None:
     parts = folds(setting.faces, published.embeddings, published.seen)
     if parts is None:
         return None
-    step = step_of(published.embeddings[published.seen] @ parts[0].whitening)
+    step = step_of(published.embeddings[published.seen] @ parts[0].change)
 
     def by(roles: Roles) -> Pairs:
         found = []
         for part in parts:
             probes = roles.probes[np.isin(ids[roles.probes], part.people)]
-            some, others = (published.embeddings[rows] @ part.whitening for rows in (probes, roles.gallery))
+            some, others = (published.embeddings[rows] @ part.change for rows in (probes, roles.gallery))
             found.append(pair(some, ids[probes], others, ids[roles.gallery], step))
         return joined(found)
 
