@@ -42,7 +42,7 @@ def learn(embeddings: np.ndarray, identities: np.ndarray) -> np.ndarray:
     order = np.argsort(identities, kind="stable")
     counts = np.unique(identities, return_counts=True)[1]
     people = [rows[one] for one in np.split(order, np.cumsum(counts)[:-1])]
-    contrasts = np.concatenate([helmert(len(one)) @ one for one in people if len(one) > 1])
+    contrasts = np.concatenate([helmert(len(one)) @ one for one in people])
     within, _ = ledoit_wolf(contrasts, assume_centered=True)
     variances, axes = np.linalg.eigh(within)
     whitening = axes / np.sqrt(np.maximum(variances, 0) + FLOOR * rows.var(axis=0).mean() + np.finfo(float).tiny)
