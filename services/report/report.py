@@ -58,7 +58,7 @@ class Report:
         return {"format": FORMAT, **plain}
 
     def worst(self, way: str, attacks: tuple[str, ...] | None = None) -> Attack | None:
-        """The attack with the highest rank-1 on a way to hide, by recognisers that chose no crowds; None: none was tried.
+        """The attack with the highest rank-1 on a way to hide, by recognisers that chose no crowds; None: none.
 
         Args:
             attacks: only these; None: all.
@@ -71,7 +71,7 @@ class Report:
         return max(counted, key=lambda one: one.rank1.value, default=None)
 
     def is_above(self, rate: Estimate) -> bool:
-        """Whether a rate is above the promise, and not by chance: its whole interval lies above the gallery's own line."""
+        """Whether a rate is above the promise, and not by chance: its interval lies above the gallery's line."""
         return rate.low > max(self.chance, self.chance_here)
 
 

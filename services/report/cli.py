@@ -1,0 +1,195 @@
+"""`anonfaces report`: what a release gives away, and what it keeps, as a page and as JSON."""
+
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from services.anonymizer.models import Generator, Models, find_embedder, find_estimators, find_generator
+from services.default_command import by_default
+from services.errors import ConfigurationError, ReportError
+from services.files import require_parent
+from services.population.enroll.making import inverter_for
+from services.population.tell import tell
+from services.provenance import PROVENANCE, VERSION_FOLDER
+from services.release.whose import read_whose
+from services.report.baselines import NAMES
+from services.report.example import Example, make_example
+from services.report.flow import Wish, make_report
+from services.report.opened import Opened, open_release
+from services.report.page import write_page
+from services.report.show import show
+from services.report.sweep.cli import sweep
+from services.settings import Settings, settings
+
+OF = "of"
+UNINVOLVED = ("mobileface", "faceres")
+
+Private = Annotated[
+    Path | None, typer.Option(file_okay=False, help="folder of the release's journal; RELEASE.private if not given")
+]
+Json = Annotated[Path | None, typer.Option("--json", help="the report as JSON; - prints it. Beside the page otherwise")]
+
+app = typer.Typer(
+    cls=by_default(OF),
+    help="What a release gives away, and what it keeps. `report RELEASE --originals FOLDER`",
+    no_args_is_help=True,
+)
+app.command("sweep")(sweep)
+
+
+@app.command(OF)
+def report(
+    release: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="folder of a release")],
+    originals: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=False, help="the photos; where they were, if not given")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(dir_okay=False, help="the page; RELEASE.report.html if not given")] = None,
+    as_json: Json = None,
+    private: Private = None,
+    index: Annotated[
+        str | None, typer.Option(help="name of its cluster index; the same as it was if not given")
+    ] = None,
+    identities: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="CSV or .parquet: photo, identity; who is in them")
+    ] = None,
+    by_folder: Annotated[
+        bool, typer.Option("--by-folder", help="the first folder below the originals says who it is")
+    ] = False,
+    recogniser: Annotated[
+        list[str] | None,
+        typer.Option(help="that had no part in the crowds; repeat it. mobileface and faceres if not given"),
+    ] = None,
+    baseline: Annotated[
+        list[str] | None, typer.Option(help=f"other ways to hide: {', '.join(NAMES)}; all if not given")
+    ] = None,
+    no_baselines: Annotated[
+        bool, typer.Option("--no-baselines", help="look at the release alone, in a fifth of the time")
+    ] = False,
+    also: Annotated[
+        list[Path] | None,
+        typer.Option(exists=True, file_okay=False, help="another release of the same people; repeat it"),
+    ] = None,
+    people: Annotated[int, typer.Option(min=2, help="looked at; of more, so many are drawn")] = 300,
+    seed: Annotated[int, typer.Option(help="of draws: people, bootstrap, random faces")] = 0,
+    public: Annotated[
+        bool,
+        typer.Option("--public", help="leave out what is for the owner alone: paths of misses, pictures of originals"),
+    ] = False,
+    triton: Annotated[
+        str | None, typer.Option(help="host:port of a running Triton; one of its own if not given")
+    ] = None,
+) -> None:
+    """Measures a release: attacks by recognisers that had no part in it, utility, fairness, and every failure.
+
+    Needs the originals, the private folder, and who is in the photos (--by-folder, --identities; else as the release
+    recognised them). Nothing of a face is written: figures, and a few pictures on the page.
+    """
+    own = settings()
+    page = out or release.resolve().with_name(f"{release.resolve().name}.report.html")
+    require_parent(page)
+    require_parent(as_json if str(as_json) != "-" else None)
+    if identities is not None and by_folder:
+        raise ReportError("--identities and --by-folder both say who is in the photos; choose one")
+    opened = open_release(release, _private(release, private), originals, read_whose(identities, by_folder), index, own)
+    further = [open_release(other, _private(other, None), originals, opened.whose, None, own) for other in also or []]
+    wish = _wish(opened, recogniser, [] if no_baselines else baseline, tuple(further), people, seed)
+    found = make_report(opened, wish, partial(_serving, triton, own), Console(stderr=True))
+    write_page(found, page, public)
+    tell(found.as_dict(), as_json or page.with_suffix(".json"))
+    if str(as_json) != "-":
+        show(found, page, Console())
+
+
+@app.command()
+def example(
+    out: Annotated[Path, typer.Argument(file_okay=False, help="folder for all of it")],
+    people: Annotated[int, typer.Option(min=5, help="generated; one of five is not enrolled")] = 100,
+    photos: Annotated[int, typer.Option(min=2, help="of each")] = 3,
+    k: Annotated[list[int], typer.Option(min=2, help="repeat it: one release and one report each")] = [5, 10],  # noqa: B006
+    seed: Annotated[int, typer.Option(min=0, help="the same seed makes the same people")] = 7,
+    no_baselines: Annotated[bool, typer.Option("--no-baselines", help="look at the releases alone")] = False,
+) -> None:
+    """Generates people, enrols and releases them, and writes the reports: every step a command that it shows."""
+    from services.cli import COMMANDS  # here: it imports this module
+
+    def run(words: Sequence[str]) -> None:
+        typer.main.get_command(COMMANDS).main(list(words), standalone_mode=False)
+
+    console = Console(stderr=True)
+    further = ("--no-baselines",) if no_baselines else ()
+    wanted = Example(out, people, photos, tuple(sorted(set(k))), seed, further)
+    pages = make_example(wanted, run, lambda line: console.print(f"[bold]{line}", soft_wrap=True, highlight=False))
+    for page in pages:
+        Console().print(f"{page}", soft_wrap=True, highlight=False, markup=False)
+
+
+def _wish(
+    opened: Opened,
+    recogniser: list[str] | None,
+    baseline: list[str] | None,
+    also: tuple[Opened, ...],
+    people: int,
+    seed: int,
+) -> Wish:
+    """What is asked for, from what is installed.
+
+    Raises:
+        ReportError: fewer than two recognisers had no part in the crowds; or a baseline is unknown.
+    """
+    repository = opened.job.settings.model_repository
+    own = opened.models.embedder.name
+    names = [name for name in recogniser or UNINVOLVED if name != own]
+    embedders = [find_embedder(name, repository) for name in names]
+    missing = [one.name for one in embedders if not (repository / one.model / VERSION_FOLDER / PROVENANCE).is_file()]
+    if missing:
+        raise ReportError(
+            f"{', '.join(missing)} is not here; bring it with `anonfaces models pull {' '.join(missing)}` and "
+            f"`anonfaces models convert {missing[0]}`"
+        )
+    if not embedders:
+        raise ReportError(f"{own} chose the crowds; name a --recogniser that had no part in them")
+    unknown = [name for name in baseline or [] if name not in NAMES]
+    if unknown:
+        raise ReportError(f"--baseline {unknown[0]}: there are {', '.join(NAMES)}")
+    inverter, _ = inverter_for(opened.models, repository)
+    return Wish(
+        recognisers=tuple(embedders),
+        estimators=tuple(find_estimators(repository)),
+        baselines=tuple(NAMES if baseline is None else baseline),
+        people=people,
+        seed=seed,
+        command=shlex.join(["anonfaces", *sys.argv[1:]]),
+        inverter=inverter,
+        preview=_preview(opened.models, opened.job.settings),
+        also=also,
+    )
+
+
+def _preview(models: Models, own: Settings) -> Generator:
+    """The generator's smaller sister, if it has one: it draws the same faces in less time."""
+    return find_generator(models.generator.preview or models.generator.name, own.model_repository)
+
+
+def _private(out: Path, private: Path | None) -> Path:
+    return (private or out.resolve().with_name(f"{out.resolve().name}.private")).resolve()
+
+
+@contextmanager
+def _serving(url: str | None, own: Settings, models: set[str]) -> Iterator[str]:
+    """A Triton with some models: the one that was named, or one of its own."""
+    if url:
+        yield url
+        return
+    try:
+        from deploy.local.triton import LocalTriton  # here: where a cluster serves, it is not installed
+    except ModuleNotFoundError as absent:
+        raise ConfigurationError("this installation has no Triton of its own; name a running one, --triton") from absent
+    with LocalTriton(own.model_repository, models, own.home / "run" / "report") as server:
+        yield server.url
