@@ -1,0 +1,65 @@
+"""The parts of the page in the order in which an auditor reads."""
+
+from services.population.stats.markup import paragraph, text
+from services.population.stats.page import POLICY
+from services.population.stats.style import CSS
+from services.report.page import sections
+from services.report.page.claims import claims
+from services.report.page.verdict import verdict
+from services.report.report import Report
+
+PICTURES = POLICY.replace("default-src 'none'", "default-src 'none'; img-src data:")
+MORE = """
+main { max-width: 62rem; }
+.faces img { width: 6.5rem; height: 6.5rem; display: block; border-radius: .3rem; }
+.faces td { padding: .15rem .3rem .15rem 0; border: 0; text-align: left; vertical-align: middle; }
+"""
+
+
+def page_of(of: Report, public: bool) -> str:
+    """The whole file.
+
+    Args:
+        public: leaves out what is for the owner alone: which photos went wrong, and pictures of originals.
+    """
+    name = text(of.name)
+    whom = (
+        "It may be published with the release."
+        if public
+        else "For its owner alone: it shows originals, and which photos went wrong."
+    )
+    body = [
+        f"<h1>What {name} gives away, and what it keeps</h1>",
+        paragraph(f"Measured {of.created}. {whom}", True),
+        verdict(of),
+        sections.pictures(of, public),
+        claims(of),
+        sections.attacks(of),
+        sections.baselines(of),
+        sections.system(of),
+        sections.losses(of),
+        sections.utility(of),
+        sections.fairness(of),
+        sections.structure(of),
+        sections.misses(of, public),
+        "<h2>Limits, and how to make it again</h2>",
+        *(paragraph(limit) for limit in of.limits),
+        f"<pre>{text(of.command)}</pre>",
+    ]
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{PICTURES}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="robots" content="noindex">
+<title>{name}: privacy report</title>
+<style>{CSS}{MORE}pre {{ white-space: pre-wrap; overflow-wrap: anywhere; font-size: .85rem; }}</style>
+</head>
+<body>
+<main>
+{chr(10).join(body)}
+</main>
+</body>
+</html>
+"""
