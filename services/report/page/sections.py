@@ -80,8 +80,8 @@ def baselines(of: Report) -> str:
     parts = [
         "<h2>Beside other ways to hide a face</h2>",
         paragraph(
-            "The best attack on each, by recognisers that chose no crowds. It falls if its interval lies above what the "
-            f"crowd alone tells in this gallery ({percent(max(of.chance, of.chance_here))})."
+            "The best attack on each, by recognisers that chose no crowds. It falls if its interval lies above what "
+            f"the crowd alone tells in this gallery ({percent(max(of.chance, of.chance_here))})."
         ),
         table(("way", "", "best attack's rank-1", "which", "how it is made"), rows, "words"),
     ]
@@ -212,8 +212,8 @@ def misses(of: Report, public: bool) -> str:
 PROTOCOL = (
     "The gallery holds one photo of each person, and every other photo of a person is looked for in it; all of it "
     "twice, with everybody's first and last photo in the gallery. naive: the attacker has a photo of the person and "
-    "looks among what is published; reverse: the attacker has what is published and looks among photos of people; parrot: the "
-    "attacker hides a photo of each person in the same way first; adapted: and learns from other people how hiding "
+    "looks among what is published; reverse: the attacker has what is published and looks among photos of people; "
+    "parrot: the attacker hides a photo of each person in the same way first; adapted: and learns from other people how hiding "
     "changes a face. The very photo: the attacker holds the original of the published photo itself. A face that shares "
     "its place with t others counts 1/t. Intervals of 95 %: people drawn with replacement, 1,000 times."
 )

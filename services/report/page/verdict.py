@@ -31,8 +31,8 @@ def _worst(of: Report, way: str, what: str) -> str:
 def _line(of: Report) -> str:
     return (
         f"One of k people is {percent(1 / of.k)}; by the crowds' true sizes an attacker who learns the crowd and "
-        f"nothing else is right for {percent(of.chance)} of photos, and among the people of this gallery, where some of each "
-        f"crowd are missing, for {percent(of.chance_here)}. Rates are held against the larger of the last two. Only "
+        f"nothing else is right for {percent(of.chance)} of photos, and among the people of this gallery, where some "
+        f"of each crowd are missing, for {percent(of.chance_here)}. Rates are held against the larger of the last two. Only "
         "recognisers that had no part in choosing the crowds count here."
     )
 
