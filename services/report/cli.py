@@ -11,11 +11,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from services.anonymizer.models import Generator, Models, find_embedder, find_estimators, find_generator
+from services.anonymizer.models import find_embedder, find_estimators
 from services.default_command import by_default
 from services.errors import ConfigurationError, ReportError
 from services.files import require_parent
 from services.population.enroll.making import inverter_for
+from services.population.sample import sampler_for
 from services.population.tell import tell
 from services.provenance import PROVENANCE, VERSION_FOLDER
 from services.release.whose import read_whose
@@ -167,14 +168,9 @@ def _wish(
         seed=seed,
         command=shlex.join(["anonfaces", *sys.argv[1:]]),
         inverter=inverter,
-        preview=_preview(opened.models, opened.job.settings),
+        sampler=sampler_for(opened.models.generator, repository),
         also=also,
     )
-
-
-def _preview(models: Models, own: Settings) -> Generator:
-    """The generator's smaller sister, if it has one: it draws the same faces in less time."""
-    return find_generator(models.generator.preview or models.generator.name, own.model_repository)
 
 
 def _private(out: Path, private: Path | None) -> Path:

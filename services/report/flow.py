@@ -12,11 +12,12 @@ import numpy as np
 from PIL import Image
 from rich.console import Console
 
-from services.anonymizer.models import Embedder, Estimator, Generator, Inverter
+from services.anonymizer.models import Embedder, Estimator, Inverter
 from services.anonymizer.reload import load
 from services.anonymizer.triton import Triton
 from services.errors import ReportError
 from services.population.enroll.progress import watching
+from services.population.sample import Sampler
 from services.report.attacks.chance import chance
 from services.report.attacks.run import attack, unprotected
 from services.report.baselines import Baseline, Tools, prepare
@@ -59,7 +60,7 @@ class Wish:
     seed: int
     command: str
     inverter: Inverter | None
-    preview: Generator  # draws other faces than surrogates
+    sampler: Sampler  # draws other faces than surrogates
     also: tuple[Opened, ...] = ()  # other releases of the same people
     downstream: bool = True
 
@@ -97,7 +98,7 @@ async def _prepare(
     async with Triton(url, TIMEOUT_S) as triton:
         pipeline = await asyncio.to_thread(load, opened.job.settings, opened.job.version, triton)
         surrogate, pictures = await look_at_surrogates(originals.faces, pipeline, eyes)
-        tools = Tools(triton, opened.models, wish.preview, wish.inverter, wish.seed)
+        tools = Tools(triton, opened.models, wish.sampler, wish.inverter, wish.seed)
         baselines = await prepare(wish.baselines, originals.faces, originals.firsts, tools)
     return baselines, surrogate, pictures
 
@@ -105,8 +106,7 @@ async def _prepare(
 def _others(opened: Opened, wish: Wish) -> set[str]:
     """Models that are needed besides those that look."""
     inverter = {wish.inverter.model} if wish.inverter else set[str]()
-    mapping = {wish.preview.mapping} if wish.preview.mapping else set[str]()
-    return {*opened.models.online(), wish.preview.model, *mapping, *inverter}
+    return {*opened.models.online(), *wish.sampler.models, *inverter}
 
 
 def _measure(

@@ -1,0 +1,65 @@
+"""Ways that spoil the face's own pixels: blur, mosaic, the ellipse of `deface`, a bar of one colour."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from services.report.baselines.contract import face_at
+
+GROWN = 1.3  # deface's boxes are larger than the detector's by this, 0.15 at each side
+
+Kind = Literal["blur", "mosaic", "deface", "black"]
+
+
+@dataclass(frozen=True)
+class Region:
+    """Spoils the box of each face, the ellipse in it where deface does."""
+
+    name: str
+    about: str
+    kind: Kind
+    strength: float = 0.0  # of blur: sigma as a share of the box's width; of a mosaic: blocks across it
+
+    def hide(self, pixels: np.ndarray, landmarks: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """See `Baseline`."""
+        result = pixels.copy()
+        height, width = pixels.shape[:2]
+        for points in landmarks:
+            box = face_at(points).box
+            centre, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2 * GROWN
+            x0, y0 = np.maximum(np.floor(centre - half), 0).astype(int)
+            x1, y1 = np.minimum(np.ceil(centre + half), (width, height)).astype(int)
+            if x1 > x0 and y1 > y0:
+                part = result[y0:y1, x0:x1]
+                part[:] = self._spoil(part, float(2 * half[0]), centre - (x0, y0), half)
+        return result
+
+    def _spoil(self, part: np.ndarray, width: float, centre: np.ndarray, half: np.ndarray) -> np.ndarray:
+        """Args: part uint8 [h, w, 3]; the whole box's width; its middle in the part; half its sides."""
+        if self.kind == "black":
+            return np.zeros_like(part)
+        if self.kind == "blur":
+            return cv2.GaussianBlur(part, (0, 0), max(0.5, self.strength * width), borderType=cv2.BORDER_REPLICATE)
+        if self.kind == "mosaic":
+            block = max(1.0, width / self.strength)
+            small = (max(1, round(part.shape[1] / block)), max(1, round(part.shape[0] / block)))
+            few = cv2.resize(part, small, interpolation=cv2.INTER_AREA)
+            return np.asarray(cv2.resize(few, part.shape[1::-1], interpolation=cv2.INTER_NEAREST))
+        kernel = (max(1, part.shape[1] // 2), max(1, part.shape[0] // 2))
+        y, x = np.mgrid[0 : part.shape[0], 0 : part.shape[1]]
+        inside = ((x + 0.5 - centre[0]) / half[0]) ** 2 + ((y + 0.5 - centre[1]) / half[1]) ** 2 <= 1
+        return np.where(inside[..., None], cv2.blur(part, kernel), part)
+
+
+REGIONS = (
+    Region("blur, weak", "Gaussian blur of the face's box, sigma a twentieth of its width.", "blur", 0.05),
+    Region("blur, strong", "Gaussian blur of the face's box, sigma an eighth of its width.", "blur", 0.125),
+    Region("mosaic, 16 blocks", "16 blocks of one colour across the face's box.", "mosaic", 16),
+    Region("mosaic, 8 blocks", "8 blocks of one colour across the face's box.", "mosaic", 8),
+    Region(
+        "deface", "A box blur of half the box within its ellipse, as the tool `deface` 1.5.0 does by default.", "deface"
+    ),
+    Region("black box", "The face's box in black.", "black"),
+)
