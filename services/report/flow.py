@@ -81,7 +81,7 @@ def make_report(opened: Opened, wish: Wish, serve: Serve, console: Console) -> R
         job = replace(opened.job, url=url)
         with watching(console, len(shots), 0, "looking at originals") as report:
             originals = look_at_originals(shots, job, eyes, report, console.print)
-        downstream = Downstream() if wish.downstream and opened.photos else None
+        downstream = Downstream() if wish.downstream and opened.terms.kind == "photos" else None
         baselines, surrogate, faces_of_crowds = asyncio.run(_prepare(originals, opened, job.url, wish, eyes))
         hashes = {shot.path: shot.sha256 for shot in shots}
         asked = Asked(baselines, frozenset(_shown(originals.faces)), downstream, hashes)

@@ -26,8 +26,8 @@ class Eyes:
     @property
     def served(self) -> set[str]:
         """The Triton models that are needed to look."""
-        others = {one.model for one in (*self.recognisers, *self.estimators)}
-        return {*self.models.detector.served, *others}
+        looking = {*(one.model for one in self.recognisers), *(one.model for one in self.estimators)}
+        return {*self.models.detector.served, *looking}
 
 
 @dataclass(frozen=True)

@@ -214,8 +214,8 @@ PROTOCOL = (
     "twice, with everybody's first and last photo in the gallery. naive: the attacker has a photo of the person and "
     "looks among what is published; reverse: the attacker has what is published and looks among photos of people; "
     "parrot: the attacker hides a photo of each person in the same way first; adapted: and learns from other people "
-    "how hiding changes a face. The very photo: the attacker holds the original of the published photo itself. A face that "
-    "shares its place with t others counts 1/t. Intervals of 95 %: people drawn with replacement, 1,000 times."
+    "how hiding changes a face. The very photo: the attacker holds the original of the published photo itself. A face "
+    "that shares its place with t others counts 1/t. Intervals of 95 %: people drawn with replacement, 1,000 times."
 )
 GROUPS = (
     "Values are what networks and colours suggest, the majority over a person's originals. Probes are of the group, "

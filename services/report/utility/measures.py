@@ -1,0 +1,69 @@
+"""Faces, originals and a version of them -> what of the photos is kept: that there are faces, how they look, and where."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+
+from services.population.enroll.quality import pose
+from services.report.attacks.interval import estimate_mean
+from services.report.faces import Faces, Version
+from services.report.results import Measure
+from services.report.utility.quality import QUALITIES
+
+LEFT, RIGHT, NOSE, MOUTH = 0, 1, 2, slice(3, 5)  # of the five landmarks
+
+ABOUT = {
+    "faces found": "Share of the original faces in whose place a detector finds a face; one of which nothing is "
+    "published counts as not found. More is better.",
+    "landmark error": "Mean distance of the five landmarks from the original's, over the distance between its eyes "
+    "(NME), where a face is found. Less is better; the face of somebody else is built otherwise, and is not at 0.",
+    "yaw error": "How far the head is turned sideways otherwise than in the original, degrees, from five landmarks "
+    "(services/population/enroll/quality.py). Less is better.",
+    "pitch error": "The same up or down.",
+    "roll error": "The same for the tilt.",
+    "mouth error": "Expression, by geometry alone: how much the mouth's width over the distance between the eyes differs "
+    "from the original's; a full smile of a generated person adds 0.15. It sees smiles, and neither eyes nor brows, "
+    "and somebody else's mouth is of another width. Less is better.",
+}
+_KEPT = "Share of faces of which an estimator says the same as of the original, of those where it is certain there; "
+_CERTAIN = "Share of those faces, certain in the original, where the estimator is certain at all. More is better."
+
+
+def utility(faces: Faces, original: Version, version: Version, seed: int) -> list[Measure]:
+    """Every measure of one version, with intervals over people.
+
+    Args:
+        seed: of the bootstrap.
+
+    Returns:
+        The same names in the same order for every version; what no face has a value of, such as the place of landmarks
+        where a face is in no photo, has no estimate.
+    """
+    return [_measure(version.name, faces, seed, *row) for row in _values(original, version)]
+
+
+def _measure(version: str, faces: Faces, seed: int, name: str, about: str, values: np.ndarray, share: bool) -> Measure:
+    known = np.isfinite(values)
+    estimate = estimate_mean(values[known], faces.identities[known], seed, share) if known.any() else None
+    return Measure(version, name, about, estimate)
+
+
+def _values(original: Version, version: Version) -> Iterator[tuple[str, str, np.ndarray, bool]]:
+    """Name, what it is, float64 [n] with NaN where there is none, and whether it is a share."""
+    yield "faces found", ABOUT["faces found"], (version.found & version.shown).astype(np.float64), True
+    before, after = (np.asarray(one.landmarks, np.float64) for one in (original, version))
+    yield "landmark error", ABOUT["landmark error"], landmark_error(before, after), False
+    turned = np.abs(_poses(after) - _poses(before))
+    turned = np.minimum(turned, 360 - turned)
+    for name, values in zip(("yaw error", "pitch error", "roll error"), turned.T, strict=True):
+        yield name, ABOUT[name], values, False
+    yield "mouth error", ABOUT["mouth error"], np.abs(mouth_width(after) - mouth_width(before)), False
+    for name in sorted(original.attributes.keys() & version.attributes.keys()):
+        told, now = original.attributes[name], version.attributes[name]
+        spoken = name.replace("_", " ")
+        asked = partial(np.where, told != "", x=None) if False else None
+        yield f"{spoken} kept", _KEPT, np.where(told != "", told == now, np.nan), True
+        yield f"{spoken} certain", _CERTAIN, np.where(told != "", now != "", np.nan), True
+    for name, about in QUALITIES.items():
+        yield name, about, version.quality.get(name, np.full(len(version.shown), np.nan)), False
