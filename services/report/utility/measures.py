@@ -1,7 +1,6 @@
-"""Faces, originals and a version of them -> what of the photos is kept: that there are faces, how they look, and where."""
+"""Faces, originals and a version of them -> what of the photos is kept: faces, where they are, and how they look."""
 
 from collections.abc import Iterator
-from functools import partial
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from services.report.faces import Faces, Version
 from services.report.results import Measure
 from services.report.utility.quality import QUALITIES
 
-LEFT, RIGHT, NOSE, MOUTH = 0, 1, 2, slice(3, 5)  # of the five landmarks
+LEFT, RIGHT, MOUTH = 0, 1, slice(3, 5)  # of the five landmarks
 
 ABOUT = {
     "faces found": "Share of the original faces in whose place a detector finds a face; one of which nothing is "
@@ -22,11 +21,15 @@ ABOUT = {
     "(services/population/enroll/quality.py). Less is better.",
     "pitch error": "The same up or down.",
     "roll error": "The same for the tilt.",
-    "mouth error": "Expression, by geometry alone: how much the mouth's width over the distance between the eyes differs "
-    "from the original's; a full smile of a generated person adds 0.15. It sees smiles, and neither eyes nor brows, "
-    "and somebody else's mouth is of another width. Less is better.",
+    "mouth error": "Expression, by geometry alone: how much the mouth's width over the distance between the eyes "
+    "differs from the original's. A weak sign of a smile: over three photos each of 60 generated people it follows the "
+    "smile they were given with a correlation of 0.36 within a person, and a full one adds 0.014. It sees neither eyes "
+    "nor brows, and somebody else's mouth is of another width. Less is better.",
 }
-_KEPT = "Share of faces of which an estimator says the same as of the original, of those where it is certain there; "
+_KEPT = (
+    "Share of faces of which an estimator says the same as of the original, of those where it is certain there; not "
+    "certain any more counts as otherwise. More is better."
+)
 _CERTAIN = "Share of those faces, certain in the original, where the estimator is certain at all. More is better."
 
 
@@ -62,8 +65,36 @@ def _values(original: Version, version: Version) -> Iterator[tuple[str, str, np.
     for name in sorted(original.attributes.keys() & version.attributes.keys()):
         told, now = original.attributes[name], version.attributes[name]
         spoken = name.replace("_", " ")
-        asked = partial(np.where, told != "", x=None) if False else None
         yield f"{spoken} kept", _KEPT, np.where(told != "", told == now, np.nan), True
         yield f"{spoken} certain", _CERTAIN, np.where(told != "", now != "", np.nan), True
     for name, about in QUALITIES.items():
         yield name, about, version.quality.get(name, np.full(len(version.shown), np.nan)), False
+
+
+def landmark_error(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Normalised mean error of `float [n, 5, 2]` beside the original's, in distances between the original's eyes.
+
+    Returns:
+        float64 [n]; NaN where landmarks are.
+    """
+    apart = np.linalg.norm(after - before, axis=2).mean(axis=1)
+    return np.asarray(apart / _eyes(before))
+
+
+def mouth_width(landmarks: np.ndarray) -> np.ndarray:
+    """Width of the mouth over the distance between the eyes of `float [n, 5, 2]`: float64 [n].
+
+    Both shrink alike where a head turns sideways, and neither where it nods.
+    """
+    return np.asarray(np.linalg.norm(np.diff(landmarks[:, MOUTH], axis=1)[:, 0], axis=1) / _eyes(landmarks))
+
+
+def _eyes(landmarks: np.ndarray) -> np.ndarray:
+    apart = np.linalg.norm(landmarks[:, RIGHT] - landmarks[:, LEFT], axis=1)
+    return np.where(apart > 0, apart, np.nan)
+
+
+def _poses(landmarks: np.ndarray) -> np.ndarray:
+    """Yaw, pitch and roll of each, float64 [n, 3], degrees; NaN where landmarks are."""
+    known = np.isfinite(landmarks).all(axis=(1, 2))
+    return np.array([pose(points) if seen else (np.nan,) * 3 for points, seen in zip(landmarks, known, strict=True)])
