@@ -28,7 +28,7 @@ def crowd_membership(
     apart = np.linalg.norm(embeddings[:, None] - np.array([surrogates[crowd] for crowd in numbers])[None], axis=2)
     own = crowds[:, None] == numbers[None]
     inside = own.any(axis=1)
-    members = _auc(-apart[inside], own[inside], owners[inside], seed)
+    members = _auc(-apart[inside], own[inside], crowds[inside], seed)  # people of a crowd share one surrogate
     rank = (apart[inside] < apart[inside][own[inside]][:, None]).sum(axis=1) + 1
     figures = [
         Figure("AUC, member against not", "1: told without fault; 0.5: not at all", members.value, members),
@@ -38,7 +38,8 @@ def crowd_membership(
     if inside.all():
         figures.append(Figure("AUC, enrolled at all", "no stranger is in these photos", None))
     else:
-        at_all = _auc(-apart.min(axis=1)[:, None], inside[:, None], owners, seed)
+        units = np.where(inside, crowds, -1 - owners)
+        at_all = _auc(-apart.min(axis=1)[:, None], inside[:, None], units, seed)
         figures.append(Figure("AUC, enrolled at all", "by the distance to the nearest surrogate", at_all.value, at_all))
     return SystemAttack(
         "crowd membership",
@@ -56,7 +57,7 @@ def crowd_membership(
 
 
 def _auc(scores: np.ndarray, own: np.ndarray, owners: np.ndarray, seed: int) -> Estimate:
-    """Area under the ROC curve over all pairs, and its interval over people."""
+    """Area under the ROC curve over all pairs, and its interval over `owners`: crowds, or strangers."""
     value = float(roc_auc_score(own.ravel(), scores.ravel()))
     _, at = np.unique(owners, return_inverse=True)
     drawn = []
