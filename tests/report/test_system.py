@@ -60,7 +60,7 @@ def test_membership_is_told_by_surrogates_that_are_means_and_not_by_others():
     found = figures_of(near)["AUC, member against not"]
     assert found.interval.low > 0.6
     assert "looks like its crowd" in near.verdict
-    elsewhere = dict(enumerate(people(24, 16, seed=9)))
+    elsewhere = dict(enumerate(people(24, 16, seed=10)))
     told = crowd_membership(points, np.arange(120), crowd, elsewhere, "other", SEED)
     assert figures_of(told)["AUC, member against not"].interval.low < 0.5
     assert "guessing" in told.verdict
