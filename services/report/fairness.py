@@ -1,6 +1,10 @@
-"""The same figures for groups of people: does the release treat them alike?"""
+"""The same figures for groups of people: does the release treat them alike?
 
-from collections.abc import Sequence
+Groups of fewer than five people are listed with their numbers alone. Where an attribute has two values, the figures of
+a small group can still be had from the whole's and the other's: a report is for the owner of the photos.
+"""
+
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -15,53 +19,87 @@ FEWEST = 5  # people of a group with figures; of fewer, figures would be of pers
 TONES = ((41.0, "light"), (10.0, "medium"), (-90.0, "dark"))
 CHEEK = 0.6  # of the way from an eye to the corner of the mouth below it
 PATCH = 0.12  # half a patch's side, in distances of the eyes
+DARK, BRIGHT = 5, 250  # levels up to and from which a pixel has lost its colour
+LEAST = 0.25  # share of the patches' pixels that must have one
+NOT_KNOWN = "not known"
 NAMES = {"age_group": "age group", "gender": "gender", "skin_tone": "skin tone"}
 
 
 def skin_tone(pixels: np.ndarray, landmarks: np.ndarray) -> list[str]:
-    """light, medium or dark: the median ITA of both cheeks, in CIELAB. Light and cameras move it as much as skin does.
+    """light, medium or dark: the median ITA of both cheeks, in CIELAB.
+
+    It is how light a face looks in this photo. Light and cameras move it as much as skin does, shade and beards too: of
+    60 generated people two in three were told the same in all of three photos. It says nothing of where somebody is
+    from.
 
     Args:
         pixels: uint8 [H, W, 3] RGB.
         landmarks: float [n, 5, 2].
 
     Returns:
-        n words; "" where no cheek is in the photo.
+        n words; "" where too little of the cheeks is in the photo, or it is black or blown out.
     """
     return [_tone(pixels, points) for points in landmarks]
 
 
 def groups(
-    faces: Faces, original: Version, versions: Sequence[Version], recognisers: Sequence[str], seed: int
+    faces: Faces,
+    original: Version,
+    versions: Sequence[Version],
+    recognisers: Sequence[str],
+    seed: int,
+    known: Mapping[str, Mapping[str, str]] | None = None,
 ) -> list[Group]:
     """Utility and attacks of each group; probes are of the group, the gallery is everybody's.
 
     Args:
         versions: that are measured.
         recognisers: that had no part in choosing the crowds.
+        known: attribute -> person -> value, as somebody stated it; goes before what the originals look like.
+
+    Raises:
+        ReportError: there are fewer than two people.
     """
+    known = known or {}
     found = []
-    for attribute, values in original.attributes.items():
-        of_person = _by_person(faces, values)
-        for value in sorted({word for word in of_person.values() if word}):
+    for attribute in dict.fromkeys([*original.attributes, *known]):
+        stated = known.get(attribute, {})
+        name = NAMES.get(attribute, attribute) + (", as stated or else predicted" if stated else "")
+        of_person = _by_person(faces, original.attributes.get(attribute))
+        of_person |= {one: stated[who] for one in of_person if stated.get(who := faces.people[one])}
+        # Values by name, and those of whom none is known at the end.
+        for value in sorted(set(of_person.values()), key=lambda word: (not word, word)):
             among = np.array([of_person[person] == value for person in faces.identities.tolist()])
-            people = len(np.unique(faces.identities[among]))
-            if people < FEWEST:
-                found.append(Group(NAMES.get(attribute, attribute), value, people, int(among.sum()), (), ()))
-                continue
-            measures, attacks = [], []
-            for version in versions:
-                measures += utility(faces.of(among), original.of(among), version.of(among), seed)
-                for recogniser in recognisers:
-                    attacks += attack(faces, original, version, recogniser, False, seed, among)
-            told = (tuple(measures), tuple(attacks))
-            found.append(Group(NAMES.get(attribute, attribute), value, people, int(among.sum()), *told))
+            found.append(_group(name, value, among, faces, original, versions, recognisers, seed))
     return found
 
 
-def _by_person(faces: Faces, values: np.ndarray) -> dict[int, str]:
+def _group(
+    attribute: str,
+    value: str,
+    among: np.ndarray,
+    faces: Faces,
+    original: Version,
+    versions: Sequence[Version],
+    recognisers: Sequence[str],
+    seed: int,
+) -> Group:
+    """One group; `among` bool [n] are its faces. Without figures where it is too small, or no group at all."""
+    people, n = len(np.unique(faces.identities[among])), int(among.sum())
+    if people < FEWEST or not value:
+        return Group(attribute, value or NOT_KNOWN, people, n, (), ())
+    measures, attacks = [], []
+    for version in versions:
+        measures += utility(faces.of(among), original.of(among), version.of(among), seed)
+        for recogniser in recognisers:
+            attacks += attack(faces, original, version, recogniser, False, seed, among)
+    return Group(attribute, value, people, n, tuple(measures), tuple(attacks))
+
+
+def _by_person(faces: Faces, values: np.ndarray | None) -> dict[int, str]:
     """What most of a person's originals say, of those that say anything; "" if none does, or two say as much."""
     told = {}
+    values = np.full(len(faces), "") if values is None else values
     for person in np.unique(faces.identities).tolist():
         words, counts = np.unique(values[(faces.identities == person) & (values != "")], return_counts=True)
         best = counts == counts.max() if len(counts) else np.zeros(0, bool)
@@ -78,8 +116,10 @@ def _tone(pixels: np.ndarray, points: np.ndarray) -> str:
         patch = pixels[max(0, y - half) : max(0, y + half + 1), max(0, x - half) : max(0, x + half + 1)]
         patches.append(patch.reshape(-1, 3))
     skin = np.concatenate(patches)
-    if len(skin) == 0:
+    coloured = ((skin > DARK) & (skin < BRIGHT)).all(axis=1)
+    if coloured.sum() < max(1, LEAST * 2 * (2 * half + 1) ** 2):
         return ""
+    skin = skin[coloured]
     lightness, _, yellow = np.median(cv2.cvtColor(skin[None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0], axis=0)
     angle = np.degrees(np.arctan2(lightness - 50, max(float(yellow), 1e-6)))
     return next(name for least, name in TONES if angle > least or least == TONES[-1][0])
