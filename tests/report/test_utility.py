@@ -11,7 +11,7 @@ from services.report.faces import ORIGINAL, RELEASED, Faces, Version
 from services.report.results import Estimate, Measure
 from services.report.utility.downstream import HOG, MOST, TRAINED, Downstream
 from services.report.utility.measures import ABOUT, utility
-from services.report.utility.quality import QUALITIES, measure_quality, ssim
+from services.report.utility.quality import MOST_DB, QUALITIES, measure_quality, ssim
 
 SIDE = 256
 FACE = (FFHQ_LANDMARKS * SIDE / 2 + SIDE / 4).astype(np.float32)  # in the middle of a picture, half as wide
@@ -56,6 +56,7 @@ def test_a_photo_beside_itself_is_perfect() -> None:
     assert same.keys() == QUALITIES.keys()
     assert same["SSIM of the face"] == same["SSIM around the face"] == same["sharpness of the face"] == 1
     assert same["step at the edge"] == 0
+    assert same["PSNR around the face"] == MOST_DB
 
 
 def test_the_stronger_the_blur_the_less_sharp_and_alike_is_the_face() -> None:
@@ -70,6 +71,19 @@ def test_what_changes_far_from_the_face_is_not_the_face() -> None:
     found = quality(texture(), after)
     assert found["SSIM of the face"] == 1
     assert found["SSIM around the face"] < 1
+
+
+def test_noise_of_one_level_around_a_face_is_48_db() -> None:
+    before = np.full((SIDE, SIDE, 3), 100, np.uint8)
+    assert quality(before, before + 1)["PSNR around the face"] == pytest.approx(20 * np.log10(255), abs=0.01)
+
+
+def test_what_lies_beyond_the_photo_is_not_around_a_face() -> None:
+    before = texture()[64:192, 64:192]  # a face that fills its photo
+    after = before.copy()
+    after[[0, -1]] = 0  # an edge that would be repeated beyond it
+    outside = measure_quality(before, after, LANDMARKS - 64)["SSIM around the face"][0]
+    assert outside > 0.5
 
 
 def test_each_face_is_measured_by_itself() -> None:
@@ -127,6 +141,12 @@ def test_landmarks_that_all_move_by_a_tenth_of_the_eyes_distance_err_by_that() -
     found = measured(replace(ITSELF, landmarks=(PLACES + shift).astype(np.float32)))
     assert value(found, "landmark error") == pytest.approx(0.1, abs=1e-5)
     assert value(found, "mouth error") == pytest.approx(0, abs=1e-5)
+
+
+def test_the_error_of_landmarks_is_in_distances_of_the_originals_eyes() -> None:
+    twice = replace(ITSELF, landmarks=PLACES * 2)
+    once, double = measured(twice), measured(ITSELF, twice)
+    assert value(once, "landmark error") == pytest.approx(2 * value(double, "landmark error"), rel=1e-5)
 
 
 @pytest.mark.parametrize("start", [0.0, 170.0])  # past 180 degrees it goes on at -180
@@ -187,7 +207,7 @@ def pictured(seed: int, marked: bool) -> tuple[np.ndarray, np.ndarray]:
 
 
 def collected(marked: bool, order: list[int]) -> dict[tuple[str, str], Measure]:
-    """A next task in photos of two each of 12 people, whose released photos hold what is looked for, or do not."""
+    """A next task in photos, two a person, whose released versions hold what is looked for, or do not."""
     task = Downstream({f"{number}.jpg": [number // 2] for number in order})
     for number in order:
         pixels, box = pictured(number, marked=True)
@@ -209,10 +229,32 @@ def test_a_detector_learns_from_what_is_published_only_what_it_shows() -> None:
     assert lost.value < 0.2
 
 
+def test_no_photo_of_those_who_are_held_out_is_trained_on() -> None:
+    pytest.importorskip("dlib")
+    seven = collected(True, list(range(14)))  # three are held out, and eight photos are too few
+    assert seven[RELEASED, HOG].estimate is not None
+    assert seven[RELEASED, TRAINED].estimate is None
+
+
 def test_the_order_of_photos_does_not_matter() -> None:
     pytest.importorskip("dlib")
     onwards, back = collected(True, list(range(24))), collected(True, list(range(24))[::-1])
     assert onwards == back
+
+
+def test_which_photos_are_kept_does_not_hang_on_their_order() -> None:
+    pytest.importorskip("dlib")
+    blank, box = np.zeros((8, 8, 3), np.uint8), np.array([0, 0, 8, 8], np.float32)
+    numbers, faces = list(range(MOST + 20)), []
+    for order in (numbers, numbers[::-1], numbers[90:] + numbers[:90]):
+        task = Downstream()
+        for number in order:
+            task.add(ORIGINAL, f"{number}.jpg", blank, [box] * (number + 1))
+        (told,) = [one.estimate for one in task.measure() if one.name == HOG]
+        assert told is not None
+        faces.append((told.trials, told.people))
+    assert faces[0] == faces[1] == faces[2]
+    assert faces[0][1] == MOST
 
 
 def test_what_was_not_published_is_not_found_and_pictures_are_bounded() -> None:

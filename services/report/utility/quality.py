@@ -11,12 +11,15 @@ from services.anonymizer.mask import face_mask
 SIDE = 256  # pixels of the aligned pictures that are compared
 WIDE = 2.0  # sides of FFHQ's picture that are looked at around a face
 SIGMA, WINDOW = 1.5, (11, 11)  # of SSIM's window
+MOST_DB = 60.0  # what PSNR is held to, where (almost) nothing changed
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 QUALITIES: Mapping[str, str] = {
     "SSIM of the face": "structural similarity to the original within the face (Wang et al. 2004), aligned at 256 px; "
     "1: the same picture. Where faces are replaced it should be low.",
     "SSIM around the face": "the same around it; 1: nothing else was touched.",
+    "PSNR around the face": "peak signal-to-noise ratio of luma around it, dB, 60 at most; coding a photo anew as JPEG "
+    "costs some of it as well.",
     "sharpness of the face": "variance of the Laplacian within the face, as a share of the original's; 1: as sharp.",
     "step at the edge": "difference of luma across the face's outline beyond the original's own, 0 to 255; 0: no seam.",
 }
@@ -53,9 +56,8 @@ def _one(before: np.ndarray, after: np.ndarray, points: np.ndarray) -> dict[str,
     target = ((FFHQ_LANDMARKS - 0.5) / WIDE + 0.5) * SIDE
     matrix = similarity(points, target)
     one, other = (warp(pixels, matrix, (SIDE, SIDE)).astype(np.float32) @ LUMA for pixels in (before, after))
-    there = (
-        warp(np.full((*before.shape[:2], 1), 255, np.uint8).repeat(3, axis=2), matrix, (SIDE, SIDE)).mean(axis=2) > 0
-    )
+    photo = np.ones(before.shape[:2], np.uint8)
+    there = cv2.warpAffine(photo, matrix, (SIDE, SIDE), flags=cv2.INTER_NEAREST) > 0
     margin = round(SIDE * (1 - 1 / WIDE) / 2)
     inner = cv2.resize(face_mask(), (SIDE - 2 * margin, SIDE - 2 * margin), interpolation=cv2.INTER_AREA)
     mask = cv2.copyMakeBorder(inner, margin, margin, margin, margin, cv2.BORDER_CONSTANT)
@@ -69,6 +71,12 @@ def _one(before: np.ndarray, after: np.ndarray, points: np.ndarray) -> dict[str,
     return {
         "SSIM of the face": float(alike[inside].mean()),
         "SSIM around the face": float(alike[outside].mean()) if outside.any() else np.nan,
+        "PSNR around the face": _psnr(one[outside], other[outside]) if outside.any() else np.nan,
         "sharpness of the face": sharp[1] / sharp[0] if sharp[0] > 0 else np.nan,
         "step at the edge": max(0.0, float((steps[1] - steps[0])[edge].mean())),
     }
+
+
+def _psnr(one: np.ndarray, other: np.ndarray) -> float:
+    error = float(np.square(one - other).mean(dtype=np.float64))
+    return min(MOST_DB, float(10 * np.log10(255**2 / error))) if error > 0 else MOST_DB
