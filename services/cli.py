@@ -24,6 +24,7 @@ GROUPS = {
     "bench": ("services.population.bench.cli", "population,local"),
     "photos": ("services.population.photos_cli", "local"),
     "release": ("services.release.cli", "population,local"),
+    "report": ("services.report.cli", "population,local"),
     "local": ("deploy.local.cli", "local"),
 }
 SET_UP = ("conversion", "deploy")  # packages of this project that its images leave out, as far as they are not theirs

@@ -26,7 +26,6 @@ from services.report.flow import Wish, make_report
 from services.report.opened import Opened, open_release
 from services.report.page import write_page
 from services.report.show import show
-from services.report.sweep.cli import sweep
 from services.settings import Settings, settings
 
 OF = "of"
@@ -42,7 +41,6 @@ app = typer.Typer(
     help="What a release gives away, and what it keeps. `report RELEASE --originals FOLDER`",
     no_args_is_help=True,
 )
-app.command("sweep")(sweep)
 
 
 @app.command(OF)

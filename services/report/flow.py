@@ -166,9 +166,15 @@ def _measure(
         groups=tuple(groups(faces, original, main, uninvolved, seed)),
         misses=tuple(misses_of(opened, originals, others, surrogate)),
         without={**unknown, **originals.without},
-        limits=LIMITS,
+        limits=(*LIMITS, *_left_out(wish, versions)),
         pictures=_pictures(originals.faces, others, of_crowds),
     )
+
+
+def _left_out(wish: Wish, versions: Sequence[Version]) -> list[str]:
+    """Says which ways to hide were asked for and could not be tried."""
+    absent = [name for name in wish.baselines if name not in {version.name for version in versions}]
+    return [f"Not tried, since a model that they need is not here: {', '.join(absent)}."] if absent else []
 
 
 def _enrolled(faces: Faces) -> np.ndarray:

@@ -51,4 +51,8 @@ async def _drawn(name: str, w: np.ndarray, people: list[int], faces: Faces, tool
             if portrait is not None:
                 by_person[person] = surrogate_of(person, image, portrait.landmarks)
     rows = enumerate(faces.identities.tolist())
-    return Pictured(name, ABOUT[name], {row: by_person[person] for row, person in rows if person in by_person})
+    covered = len(people) - len(by_person)
+    about = (
+        f"{ABOUT[name]} {covered} people got none that a detector finds, and are covered." if covered else ABOUT[name]
+    )
+    return Pictured(name, about, {row: by_person[person] for row, person in rows if person in by_person})

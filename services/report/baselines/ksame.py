@@ -13,10 +13,9 @@ from services.report.faces import Faces
 
 SAME, SAME_M = "k-Same", "k-Same-M"
 ABOUT = {
-    SAME: "The pixel mean of the crowd's aligned faces, one photo a person (Newton, Sweeney and Malin 2005), with the "
-    "release's own crowds.",
-    SAME_M: "The mean of the crowd's faces warped onto their mean landmarks (after Gross et al. 2006; five landmarks "
-    "and a thin-plate spline in place of an appearance model), with the release's own crowds.",
+    SAME: "The pixel mean of aligned faces, one photo a person (Newton, Sweeney and Malin 2005)",
+    SAME_M: "The mean of faces warped onto their mean landmarks (after Gross et al. 2006; five landmarks and a thin-plate "
+    "spline in place of an appearance model)",
 }
 EDGE = np.array([(x, y) for x in (0, 0.5, 1) for y in (0, 0.5, 1) if (x, y) != (0.5, 0.5)]) * (SIDE - 1)  # stays put
 
@@ -24,14 +23,19 @@ EDGE = np.array([(x, y) for x in (0, 0.5, 1) for y in (0, 0.5, 1) if (x, y) != (
 def same(name: str, faces: Faces, firsts: Mapping[int, First]) -> Pictured:
     """The way of that name: SAME or SAME_M. Faces without a crowd get no picture."""
     pictures: dict[int, Surrogate] = {}
-    for crowd in np.unique(faces.crowds[faces.crowds >= 0]).tolist():
-        rows = np.flatnonzero(faces.crowds == crowd)
-        people = [firsts[person] for person in np.unique(faces.identities[rows]).tolist()]
-        landmarks = np.mean([first.landmarks for first in people], axis=0)
-        mean = mean_picture(people) if name == SAME else mean_warped(people, landmarks)
-        surrogate = surrogate_of(crowd, mean, landmarks)
-        pictures |= {int(row): surrogate for row in rows}
-    return Pictured(name, ABOUT[name], pictures)
+    sizes = []
+    enrolled = faces.outcomes == "enrolled"
+    for crowd in np.unique(faces.crowds[enrolled]).tolist():
+        members = np.unique(faces.identities[enrolled & (faces.crowds == crowd)]).tolist()
+        people = [firsts[person] for person in members if person in firsts]
+        if len(people) > 1:  # one person's own face is nobody's mean
+            sizes.append(len(people))
+            landmarks = np.mean([first.landmarks for first in people], axis=0)
+            mean = mean_picture(people) if name == SAME else mean_warped(people, landmarks)
+            surrogate = surrogate_of(crowd, mean, landmarks)
+            pictures |= {int(row): surrogate for row in np.flatnonzero(faces.crowds == crowd)}
+    of = f", over those of each of the release's crowds who are here, {min(sizes)} or more" if sizes else ""
+    return Pictured(name, f"{ABOUT[name]}{of}; blended as surrogates are, in the photo's own light.", pictures)
 
 
 def mean_picture(people: Sequence[First]) -> np.ndarray:
