@@ -1,5 +1,6 @@
 """What is kept of pictures of which it is known: nothing changed, blurred, moved, gone."""
 
+import sys
 from dataclasses import replace
 
 import cv2
@@ -272,3 +273,10 @@ def test_what_was_not_published_is_not_found_and_pictures_are_bounded() -> None:
         assert told.value == 0
     assert found[RELEASED, TRAINED].estimate is None  # too few to train on
     assert "not known here who" in found[RELEASED, TRAINED].about
+
+
+def test_without_dlib_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "dlib", None)
+    found = collected(True, [0, 1])
+    assert [one.estimate for one in found.values()] == [None, None]
+    assert all("anonfaces[convert]" in one.about for one in found.values())
