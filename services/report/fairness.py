@@ -12,9 +12,8 @@ import numpy as np
 from services.report.attacks.run import attack
 from services.report.faces import Faces, Version
 from services.report.results import Group
-from services.report.utility.measures import utility
+from services.report.utility.measures import FEWEST, utility
 
-FEWEST = 5  # people of a group with figures; of fewer, figures would be of persons
 # Individual typology angle in degrees (Chardon, Cretois and Hourseau 1991), its six classes joined in pairs.
 TONES = ((41.0, "light"), (10.0, "medium"), (-90.0, "dark"))
 CHEEK = 0.6  # of the way from an eye to the corner of the mouth below it

@@ -8,8 +8,9 @@ import pytest
 
 from services.anonymizer.align import FFHQ_LANDMARKS
 from services.report.faces import ORIGINAL, RELEASED, Faces, Version
-from services.report.fairness import FEWEST, NOT_KNOWN, groups, skin_tone
+from services.report.fairness import NOT_KNOWN, groups, skin_tone
 from services.report.results import Group
+from services.report.utility.measures import FEWEST
 
 TAKES, D = 2, 16
 OLD, YOUNG = FEWEST + 1, FEWEST + 3  # people

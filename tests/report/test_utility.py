@@ -11,7 +11,7 @@ from services.anonymizer.align import FFHQ_LANDMARKS
 from services.report.faces import ORIGINAL, RELEASED, Faces, Version
 from services.report.results import Estimate, Measure
 from services.report.utility.downstream import HOG, MOST, TRAINED, Downstream
-from services.report.utility.measures import ABOUT, utility
+from services.report.utility.measures import ABOUT, FEWEST, utility
 from services.report.utility.quality import MOST_DB, QUALITIES, measure_quality, ssim
 
 SIDE = 256
@@ -194,6 +194,19 @@ def test_only_what_is_certain_in_the_original_is_asked_of_a_version() -> None:
 def test_faces_that_are_in_no_photo_have_no_place() -> None:
     version = replace(ITSELF, landmarks=np.full_like(PLACES, np.nan))
     assert measured(version)["landmark error"].estimate is None
+
+
+def test_what_few_people_have_a_value_of_is_no_figure() -> None:
+    for people, told in ((FEWEST - 1, False), (FEWEST, True)):
+        seen = FACES.identities < people
+        version = replace(ITSELF, landmarks=np.where(seen[:, None, None], PLACES, np.nan))
+        assert (measured(version)["landmark error"].estimate is not None) == told
+
+
+def test_few_people_altogether_have_figures_of_all_of_them() -> None:
+    few = FACES.identities < FEWEST - 2
+    found = utility(FACES.of(few), ITSELF.of(few), ITSELF.of(few), 0)
+    assert next(one for one in found if one.name == "landmark error").estimate is not None
 
 
 def pictured(seed: int, marked: bool) -> tuple[np.ndarray, np.ndarray]:

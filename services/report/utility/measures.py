@@ -10,6 +10,7 @@ from services.report.faces import Faces, Version
 from services.report.results import Measure
 from services.report.utility.quality import QUALITIES
 
+FEWEST = 5  # people a figure is of; one of fewer would be of persons
 LEFT, RIGHT, MOUTH = 0, 1, slice(3, 5)  # of the five landmarks
 
 ABOUT = {
@@ -40,15 +41,17 @@ def utility(faces: Faces, original: Version, version: Version, seed: int) -> lis
         seed: of the bootstrap.
 
     Returns:
-        The same names in the same order for every version; what no face has a value of, such as the place of landmarks
-        where a face is in no photo, has no estimate.
+        The same names in the same order for every version. What no face has a value of, such as the place of landmarks
+        where a face is in no photo, has no estimate; nor has what only some have, and they are fewer than five people.
     """
     return [_measure(version.name, faces, seed, *row) for row in _values(original, version)]
 
 
 def _measure(version: str, faces: Faces, seed: int, name: str, about: str, values: np.ndarray, share: bool) -> Measure:
     known = np.isfinite(values)
-    estimate = estimate_mean(values[known], faces.identities[known], seed, share) if known.any() else None
+    people = len(np.unique(faces.identities[known]))
+    enough = people >= min(FEWEST, len(np.unique(faces.identities))) > 0
+    estimate = estimate_mean(values[known], faces.identities[known], seed, share) if enough else None
     return Measure(version, name, about, estimate)
 
 
