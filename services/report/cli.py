@@ -26,6 +26,7 @@ from services.report.flow import Wish, make_report
 from services.report.opened import Opened, open_release
 from services.report.page import write_page
 from services.report.show import show
+from services.report.sweep.cli import sweep
 from services.settings import Settings, settings
 
 OF = "of"
@@ -41,6 +42,7 @@ app = typer.Typer(
     help="What a release gives away, and what it keeps. `report RELEASE --originals FOLDER`",
     no_args_is_help=True,
 )
+app.command("sweep")(sweep)
 
 
 @app.command(OF)

@@ -228,5 +228,5 @@ def _pictures(faces: Faces, others: Others, of_crowds: dict[int, np.ndarray]) ->
 
 def _jpeg(pixels: np.ndarray) -> bytes:
     sink = BytesIO()
-    Image.fromarray(pixels).save(sink, "JPEG", quality=80)
+    Image.fromarray(pixels).save(sink, "JPEG", quality=75)
     return sink.getvalue()

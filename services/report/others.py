@@ -26,7 +26,7 @@ from services.report.utility.downstream import Downstream
 from services.report.utility.quality import measure_quality
 
 ABOUT = "The finished photo, as it is published."
-CROP = 160  # pixels of a picture for the page
+CROP = 128  # pixels of a picture for the page
 
 
 @dataclass(frozen=True)

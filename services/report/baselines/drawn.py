@@ -49,7 +49,7 @@ async def _drawn(name: str, w: np.ndarray, people: list[int], faces: Faces, tool
         for person, image in zip(people[start : start + BATCH], images, strict=True):
             portrait = await read_portrait(image, tools.triton, tools.models)
             if portrait is not None:
-                by_person[person] = surrogate_of(person, image, portrait.landmarks)
+                by_person[person] = surrogate_of(person, image, portrait.landmarks, drawn=True)
     rows = enumerate(faces.identities.tolist())
     covered = len(people) - len(by_person)
     about = (

@@ -14,8 +14,8 @@ from services.report.faces import Faces
 SAME, SAME_M = "k-Same", "k-Same-M"
 ABOUT = {
     SAME: "The pixel mean of aligned faces, one photo a person (Newton, Sweeney and Malin 2005)",
-    SAME_M: "The mean of faces warped onto their mean landmarks (after Gross et al. 2006; five landmarks and a thin-plate "
-    "spline in place of an appearance model)",
+    SAME_M: "The mean of faces warped onto their mean landmarks (after Gross et al. 2006; five landmarks and a thin-"
+    "plate spline in place of an appearance model)",
 }
 EDGE = np.array([(x, y) for x in (0, 0.5, 1) for y in (0, 0.5, 1) if (x, y) != (0.5, 0.5)]) * (SIDE - 1)  # stays put
 
@@ -32,7 +32,7 @@ def same(name: str, faces: Faces, firsts: Mapping[int, First]) -> Pictured:
             sizes.append(len(people))
             landmarks = np.mean([first.landmarks for first in people], axis=0)
             mean = mean_picture(people) if name == SAME else mean_warped(people, landmarks)
-            surrogate = surrogate_of(crowd, mean, landmarks)
+            surrogate = surrogate_of(crowd, mean, landmarks, drawn=False)
             pictures |= {int(row): surrogate for row in np.flatnonzero(faces.crowds == crowd)}
     of = f", over those of each of the release's crowds who are here, {min(sizes)} or more" if sizes else ""
     return Pictured(name, f"{ABOUT[name]}{of}; blended as surrogates are, in the photo's own light.", pictures)

@@ -7,6 +7,7 @@ import numpy as np
 
 from services.anonymizer.align import halves_of
 from services.anonymizer.blend import blend
+from services.anonymizer.mask import face_alone
 from services.anonymizer.synthesise import Surrogate
 from services.report.baselines.contract import face_at
 
@@ -26,7 +27,14 @@ class Pictured:
         return blend(pixels, replaced, [face for face, picture in faces if picture is None])
 
 
-def surrogate_of(number: int, picture: np.ndarray, landmarks: np.ndarray) -> Surrogate:
-    """A picture uint8 [H, W, 3] as the product blends it; `landmarks float [5, 2]` in its pixels."""
-    _, *smaller = halves_of(np.ascontiguousarray(picture))
-    return Surrogate(number, picture, np.asarray(landmarks, np.float64), None, tuple(smaller))
+def surrogate_of(number: int, picture: np.ndarray, landmarks: np.ndarray, drawn: bool) -> Surrogate:
+    """A picture as the product blends it.
+
+    Args:
+        picture: uint8 [H, W, 3].
+        landmarks: float [5, 2], in its pixels.
+        drawn: by a generator, so that it has hair of its own, which is left out as the product does.
+    """
+    picture, landmarks = np.ascontiguousarray(picture), np.asarray(landmarks, np.float64)
+    _, *smaller = halves_of(picture)
+    return Surrogate(number, picture, landmarks, face_alone(picture, landmarks) if drawn else None, tuple(smaller))

@@ -15,7 +15,7 @@ def claims(of: Report) -> str:
         return "not tried" if found is None else found.verdict
 
     def worst(way: str, *attacks: str) -> str:
-        found = of.worst(way, attacks)
+        found = of.worst(way, attacks or None)
         return "not tried" if found is None else f"rank-1 {rate(found.rank1)} by {found.recogniser}"
 
     one_of_k = "yes: the face tells the crowd at most, one of k"

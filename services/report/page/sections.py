@@ -46,7 +46,8 @@ def attacks(of: Report) -> str:
     for recogniser in of.recognisers:
         rows = [_attack(one) for one in of.attacks if one.recogniser == recogniser.name]
         mark = " (chose the crowds)" if recogniser.clustered else ""
-        parts += [f"<h3>{text(recogniser.name)}{mark}</h3>", table(heads, rows, "mixed")]
+        summary = f"<summary>Every attack by {text(recogniser.name)}{mark}</summary>"
+        parts.append(f"<details>{summary}{table(heads, rows, 'mixed')}</details>")
     return "\n".join(parts)
 
 

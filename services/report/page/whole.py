@@ -11,6 +11,8 @@ from services.report.report import Report
 PICTURES = POLICY.replace("default-src 'none'", "default-src 'none'; img-src data:")
 MORE = """
 main { max-width: 62rem; }
+.mixed td:first-child { white-space: nowrap; }
+summary { cursor: pointer; font-weight: 600; margin: 1rem 0 .3rem; }
 .faces img { width: 6.5rem; height: 6.5rem; display: block; border-radius: .3rem; }
 .faces td { padding: .15rem .3rem .15rem 0; border: 0; text-align: left; vertical-align: middle; }
 """
