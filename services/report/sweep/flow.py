@@ -18,7 +18,7 @@ from services.provenance import check_model
 from services.report.sweep.cells import Axes, Cell, Outcome
 from services.report.sweep.kept import Kept
 from services.report.sweep.people import Eyes
-from services.report.sweep.run import Sweep, Wish, expected_pictures
+from services.report.sweep.run import Sweep, Wish, expected_pictures, without_pictures
 from services.report.sweep.target import Aim, check_people, search
 
 Serving = Callable[[set[str]], AbstractContextManager[str]]
@@ -43,6 +43,14 @@ class Work:
         for name, sampler in wish.samplers.items():
             used |= {*sampler.models, wish.generators[name].model}
         return used
+
+    @property
+    def own_embeddings(self) -> np.ndarray | None:
+        """float32 [n, d] of the population, where they are all that is needed."""
+        wish = self.wish
+        if wish.population is None or wish.render or set(wish.embedders) != {self.models.embedder.name}:
+            return None
+        return np.asarray(wish.population.embeddings, np.float32)
 
     def terms(self) -> dict[str, Any]:
         """What cells depend on besides what they are called by. The people are told by a digest."""
@@ -77,6 +85,11 @@ def make_sweep(work: Work, folder: Path, serving: Serving, console: Console) -> 
         return [kept.done[cell] for cell in cells]
     if kept.done:
         console.print(f"{len(kept.done)} cells are there already: {kept.path}", soft_wrap=True, highlight=False)
+    own = work.own_embeddings
+    if own is not None:
+        for cell in left:
+            kept.add(without_pictures(cell, own, work.wish))
+        return [kept.done[cell] for cell in cells]
     with serving(work.served) as url, watching(console, expected_pictures(left, work.wish), 0, "pictures") as report:
         return asyncio.run(_measured(work, cells, kept, url, report))
 

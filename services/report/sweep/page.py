@@ -168,8 +168,8 @@ def _plots(of: Swept, factor: str, family: dict[str, list[Outcome]], ks: tuple[i
         add("loss", "Loss of the partition", "SSE/SST", lambda one: one.loss, {}, share=False)
     add(
         "distance",
-        f"Member to surrogate, as {first} sees it",
-        "mean distance",
+        f"Distance, by {first}",
+        "member to surrogate, mean",
         lambda one: look.distance if (look := one.look(first)) else None,
         of.published.loss,
         share=False,

@@ -58,9 +58,6 @@ class Sweep:
         if home and (home.mapping, home.latent_shape) != (generator.mapping, generator.latent_shape):
             raise PartitionError(f"the population has latents of {home.name}, which {generator.name} does not take")
         people = await self._people(cell.generator)
-        n = len(people.latents)
-        if 2 * cell.k > n:
-            raise PartitionError(f"k = {cell.k} of {n} people would leave one crowd; take more people or a lower k")
         labels = self._labels(cell, people.embeddings[cell.embedder])
         if not self.wish.render:
             return outcome_of(cell, labels, people.embeddings, {}, self.wish.recognisers)
@@ -89,7 +86,7 @@ class Sweep:
     def _labels(self, cell: Cell, embeddings: np.ndarray) -> np.ndarray:
         key = (self.wish.samplers[cell.generator].generator.name, cell.embedder, cell.algorithm, cell.k)
         if key not in self.crowds:
-            self.crowds[key] = partition(embeddings, cell.k, cell.algorithm, self.wish.seed)
+            self.crowds[key] = crowds_of(cell, embeddings, self.wish.seed)
         return self.crowds[key]
 
     async def _latents(self, cell: Cell, people: People, labels: np.ndarray) -> tuple[np.ndarray, str]:
@@ -119,6 +116,23 @@ class Sweep:
         )
         missed = f"{tuned.recognised} of {len(labels)} members are recognised, {tuned.budget} were allowed"
         return tuned.latents, "" if tuned.met else missed
+
+
+def crowds_of(cell: Cell, embeddings: np.ndarray, seed: int) -> np.ndarray:
+    """Crowds of `embeddings float [n, d]`, int64 [n]. Raises PartitionError: these people cannot form two."""
+    n = len(embeddings)
+    if 2 * cell.k > n:
+        raise PartitionError(f"k = {cell.k} of {n} people would leave one crowd; take more people or a lower k")
+    return partition(embeddings, cell.k, cell.algorithm, seed)
+
+
+def without_pictures(cell: Cell, embeddings: np.ndarray, wish: Wish) -> Outcome:
+    """The loss of a partition of a population's own embeddings: no model is needed."""
+    try:
+        labels = crowds_of(cell, embeddings, wish.seed)
+    except PartitionError as refused:
+        return Outcome(cell, str(refused))
+    return outcome_of(cell, labels, {cell.embedder: embeddings}, {}, wish.recognisers)
 
 
 def expected_pictures(cells: list[Cell], wish: Wish) -> int:
