@@ -46,7 +46,7 @@ def sweep(
     ] = "mean,random,risk:0.1",
     people: Annotated[int, typer.Option(min=4, help="how many synthetic people")] = 60,
     seed: Annotated[int, typer.Option(help="the same seed draws the same people and crowds")] = 7,
-    risk_renders: Annotated[int, typer.Option(min=2, help="pictures tried for a crowd by risk:SHARE")] = 12,
+    risk_renders: Annotated[int, typer.Option(min=2, help="pictures tried for a crowd by risk:SHARE")] = 8,
     every: Annotated[
         bool,
         typer.Option("--all", help="every combination; otherwise one is changed at a time, from the first of each"),
@@ -77,7 +77,8 @@ def sweep(
     """Measures what k costs and hides, on your population or on people who do not exist.
 
     A cell is one embedder, algorithm, generator and weighting at one k. It costs about people/k pictures, risk:SHARE
-    twelve times that; two CPU cores make a few pictures a second. A sweep that was ended goes on where it was.
+    --risk-renders times that, and each generator one picture a person; two CPU cores make about four pictures a second.
+    The defaults take about five minutes on them. A sweep that was ended goes on where it was.
 
     --target-risk goes up from the smallest k, tries tuned surrogates where plain ones miss, and says what to build;
     if nothing meets it, the exit status is 2.

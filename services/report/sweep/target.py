@@ -87,7 +87,7 @@ def check_people(aim: Aim, people: int) -> None:
 async def search(aim: Aim, axes: Axes, measure: Callable[[Cell], Awaitable[Outcome]]) -> list[Outcome]:
     """Measures cells of the first embedder and generator until a k meets the risk with plain surrogates."""
     plain = tuple(name for name in axes.weightings if name in WEIGHTINGS) or WEIGHTINGS[:1]
-    tuned = [f"{RISK}{aim.risk * part:g}" for part in STRICTER]
+    tuned = list(dict.fromkeys(f"{RISK}{aim.risk * part:g}" for part in STRICTER))
     base = axes.base
     tried: list[Outcome] = []
     for k in axes.ks:
