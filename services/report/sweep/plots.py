@@ -80,8 +80,9 @@ def _name(axes: Axes, ends: list[tuple[float, float, str, str]]) -> None:
     ends = sorted(ends, key=lambda end: end[1])
     low, high = axes.get_ylim()
     steps = np.arange(len(ends)) * (high - low) * LINE
-    places = IsotonicRegression().fit_transform(steps, np.array([y for _, y, _, _ in ends]) - steps) + steps
-    places -= max(0.0, float(places[-1]) - high)  # all of them stay inside
+    least = low + (high - low) * LINE / 2
+    fit = IsotonicRegression(y_min=least, y_max=max(least, high - steps[-1]))  # nowhere nearer than a line, and inside
+    places = fit.fit_transform(steps, np.array([y for _, y, _, _ in ends]) - steps) + steps
     right = max(x for x, _, _, _ in ends) * 1.12
     for (x, y, name, colour), place in zip(ends, places, strict=True):
         axes.annotate(
