@@ -115,17 +115,20 @@ def example(
     photos: Annotated[int, typer.Option(min=2, help="of each")] = 3,
     k: Annotated[list[int], typer.Option(min=2, help="repeat it: one release and one report each")] = [5, 10],  # noqa: B006
     seed: Annotated[int, typer.Option(min=0, help="the same seed makes the same people")] = 7,
+    baseline: Annotated[list[str] | None, typer.Option(help="other ways to hide; all if not given")] = None,
     no_baselines: Annotated[bool, typer.Option("--no-baselines", help="look at the releases alone")] = False,
 ) -> None:
     """Generates people, enrols and releases them, and writes the reports: every step a command that it shows."""
     from services.cli import COMMANDS  # here: it imports this module
 
     def run(words: Sequence[str]) -> None:
+        sys.argv[1:] = words  # a report says by which command it was made
         typer.main.get_command(COMMANDS).main(list(words), standalone_mode=False)
 
     console = Console(stderr=True)
-    further = ("--no-baselines",) if no_baselines else ()
-    wanted = Example(out, people, photos, tuple(sorted(set(k))), seed, further)
+    further = ["--no-baselines"] if no_baselines else []
+    further += [word for name in baseline or [] for word in ("--baseline", name)]
+    wanted = Example(out, people, photos, tuple(sorted(set(k))), seed, tuple(further))
     pages = make_example(wanted, run, lambda line: console.print(f"[bold]{line}", soft_wrap=True, highlight=False))
     for page in pages:
         Console().print(f"{page}", soft_wrap=True, highlight=False, markup=False)

@@ -76,16 +76,9 @@ def make_example(example: Example, run: Run, tell: Callable[[str], None]) -> lis
         counts = ("--people", example.people, "--photos", example.photos, "--seed", example.seed)
         step(photos / TABLE, "population", "generate", photos, *counts)
         who = _write_who(example, enrolled)
-        step(
-            home / "populations" / POPULATION / ".enrolled",
-            "population",
-            "enroll",
-            photos,
-            "--name",
-            POPULATION,
-            "--identities",
-            who,
-        )
+        enrolment = example.folder / ".enrolled"
+        step(enrolment, "population", "enroll", photos, "--name", POPULATION, "--identities", who)
+        enrolment.touch()
         for k in example.ks:
             name, out = f"{POPULATION}-k{k}", example.release(k)
             step(home / "indexes" / name, "population", "build", POPULATION, "--k", k, "--index", name, "--seed", k)

@@ -62,7 +62,6 @@ class Wish:
     inverter: Inverter | None
     sampler: Sampler  # draws other faces than surrogates
     also: tuple[Opened, ...] = ()  # other releases of the same people
-    downstream: bool = True
 
 
 def make_report(opened: Opened, wish: Wish, serve: Serve, console: Console) -> Report:
@@ -81,7 +80,7 @@ def make_report(opened: Opened, wish: Wish, serve: Serve, console: Console) -> R
         job = replace(opened.job, url=url)
         with watching(console, len(shots), 0, "looking at originals") as report:
             originals = look_at_originals(shots, job, eyes, report, console.print)
-        downstream = Downstream() if wish.downstream and opened.terms.kind == "photos" else None
+        downstream = _downstream(originals) if opened.terms.kind == "photos" else None
         baselines, surrogate, faces_of_crowds = asyncio.run(_prepare(originals, opened, job.url, wish, eyes))
         hashes = {shot.path: shot.sha256 for shot in shots}
         asked = Asked(baselines, frozenset(_shown(originals.faces)), downstream, hashes)
@@ -89,6 +88,12 @@ def make_report(opened: Opened, wish: Wish, serve: Serve, console: Console) -> R
             others = look_at_others(originals.faces, originals.photos, asked, job, eyes, report, console.print)
     console.print("measuring ...")
     return _measure(opened, wish, eyes, originals, others, surrogate, faces_of_crowds, downstream, dict(unknown))
+
+
+def _downstream(originals: Originals) -> Downstream:
+    """A next task, tested on other people than it is trained on."""
+    people = originals.faces.identities
+    return Downstream({photo.path: people[list(photo.rows)].tolist() for photo in originals.photos})
 
 
 async def _prepare(
