@@ -19,7 +19,7 @@ from services.report.sweep.cells import Axes, Cell, Outcome
 from services.report.sweep.kept import Kept
 from services.report.sweep.people import Eyes
 from services.report.sweep.run import Sweep, Wish, expected_pictures, without_pictures
-from services.report.sweep.target import Aim, check_people, search
+from services.report.sweep.target import Aim, check_people, most_cells, search
 
 Serving = Callable[[set[str]], AbstractContextManager[str]]
 
@@ -79,7 +79,7 @@ def make_sweep(work: Work, folder: Path, serving: Serving, console: Console) -> 
     if work.aim:
         check_people(work.aim, work.wish.people)
     kept = Kept(folder, work.terms())
-    cells = work.axes.cells(work.whole)
+    cells = most_cells(work.aim, work.axes) if work.aim else work.axes.cells(work.whole)
     left = [cell for cell in cells if cell not in kept.done]
     if not work.aim and not left:
         return [kept.done[cell] for cell in cells]
@@ -90,7 +90,8 @@ def make_sweep(work: Work, folder: Path, serving: Serving, console: Console) -> 
         for cell in left:
             kept.add(without_pictures(cell, own, work.wish))
         return [kept.done[cell] for cell in cells]
-    with serving(work.served) as url, watching(console, expected_pictures(left, work.wish), 0, "pictures") as report:
+    what = "pictures, at most," if work.aim else "pictures"
+    with serving(work.served) as url, watching(console, expected_pictures(left, work.wish), 0, what) as report:
         return asyncio.run(_measured(work, cells, kept, url, report))
 
 

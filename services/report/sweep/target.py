@@ -84,28 +84,41 @@ def check_people(aim: Aim, people: int) -> None:
         )
 
 
+def ways(aim: Aim, axes: Axes) -> tuple[list[str], list[str]]:
+    """Weightings to try: plain ones, and where they miss, tuned ones."""
+    plain = [name for name in axes.weightings if name in WEIGHTINGS] or [*WEIGHTINGS[:1]]
+    return plain, list(dict.fromkeys(f"{RISK}{aim.risk * part:g}" for part in STRICTER))
+
+
+def most_cells(aim: Aim, axes: Axes) -> list[Cell]:
+    """All that a search may come to."""
+    plain, tuned = ways(aim, axes)
+    return [_cell(axes, name, way, k) for k in axes.ks for name in axes.algorithms for way in (*plain, *tuned)]
+
+
 async def search(aim: Aim, axes: Axes, measure: Callable[[Cell], Awaitable[Outcome]]) -> list[Outcome]:
     """Measures cells of the first embedder and generator until a k meets the risk with plain surrogates."""
-    plain = tuple(name for name in axes.weightings if name in WEIGHTINGS) or WEIGHTINGS[:1]
-    tuned = list(dict.fromkeys(f"{RISK}{aim.risk * part:g}" for part in STRICTER))
-    base = axes.base
+    plain, tuned = ways(aim, axes)
     tried: list[Outcome] = []
     for k in axes.ks:
         easy = False
         for algorithm in axes.algorithms:
-            met = False
-            for weighting in (*plain, *tuned):
-                if met and weighting in tuned:
+            found = [await measure(_cell(axes, algorithm, way, k)) for way in plain]
+            met = any(aim.met_by(outcome) for outcome in found)
+            easy = easy or met
+            for way in tuned:
+                if met or found[-1].reason:
                     break
-                outcome = await measure(Cell(base.embedder, algorithm, base.generator, weighting, k))
-                tried.append(outcome)
-                if outcome.reason:
-                    break
-                met = met or aim.met_by(outcome)
-                easy = easy or (met and weighting in plain)
+                found.append(await measure(_cell(axes, algorithm, way, k)))
+                met = aim.met_by(found[-1])
+            tried += found
         if easy:
             break
     return tried
+
+
+def _cell(axes: Axes, algorithm: str, weighting: str, k: int) -> Cell:
+    return Cell(axes.base.embedder, algorithm, axes.base.generator, weighting, k)
 
 
 def pick(aim: Aim, tried: Sequence[Outcome], population: str, seed: int, renders: int) -> Pick:
