@@ -1,5 +1,6 @@
 """`anonfaces report`: what a release gives away, and what it keeps, as a page and as JSON."""
 
+import json
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ from services.population.sample import sampler_for
 from services.population.tell import tell
 from services.provenance import PROVENANCE, VERSION_FOLDER
 from services.release.whose import read_whose
+from services.release.write import write_at_once
 from services.report.baselines import NAMES
 from services.report.example import Example, make_example
 from services.report.flow import Wish, make_report
@@ -103,7 +105,11 @@ def report(
     wish = _wish(opened, recogniser, [] if no_baselines else baseline, tuple(further), people, seed)
     found = make_report(opened, wish, partial(_serving, triton, own), Console(stderr=True))
     write_page(found, page, public)
-    tell(found.as_dict(), as_json or page.with_suffix(".json"))
+    if str(as_json) == "-":
+        tell(found.as_dict(public), Path("-"))
+    else:
+        data = json.dumps(found.as_dict(public), indent=1).encode() + b"\n"
+        write_at_once(as_json or page.with_suffix(".json"), data, 0o644 if public else 0o600)
     if str(as_json) != "-":
         show(found, page, Console())
 

@@ -51,9 +51,10 @@ class Report:
     limits: tuple[str, ...]  # sentences
     pictures: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)  # way -> JPEGs, the same faces; not in JSON
 
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON has it, rounded, without pictures."""
-        told = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "pictures"}
+    def as_dict(self, public: bool = False) -> dict[str, Any]:
+        """As JSON has it, rounded, without pictures; and, if it is public, without which photos went wrong."""
+        left_out = {"pictures", "misses"} if public else {"pictures"}
+        told = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in left_out}
         plain: dict[str, Any] = _plain(told)
         return {"format": FORMAT, **plain}
 

@@ -1,19 +1,29 @@
 """A sweep from the command line, with real models behind a real Triton."""
 
+import asyncio
 import json
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from deploy.local.triton import LocalTriton
-from services.anonymizer.models import choose, find_embedder
+from services.anonymizer.models import choose, find_embedder, find_generator
+from services.anonymizer.triton import Triton
 from services.errors import ReportError
+from services.population.demo import sample_people
+from services.population.sample import sampler_for
 from services.provenance import PROVENANCE, VERSION_FOLDER
+from services.report.sweep.cells import Axes
 from services.report.sweep.cli import sweep
+from services.report.sweep.flow import Work, make_sweep
+from services.report.sweep.run import Wish
 from services.settings import Settings
 
 JUDGE = "mobileface"
@@ -136,3 +146,39 @@ def test_loss_alone_draws_no_surrogate(url: str, tmp_path: Path) -> None:
     done = run(url, tmp_path, "--people", "8", "--k", "2,4", "--weightings", "mean", "--no-render")
     assert done.exit_code == 0, done.output
     assert [(bool(cell["loss"]), cell["looks"]) for cell in json.loads(done.stdout)["cells"]] == [(True, [])] * 2
+
+
+@pytest.fixture(scope="module")
+def work(settings: Settings, url: str) -> Work:
+    """A sweep of eight people who are enrolled with their latents: those that seed 7 draws."""
+    models, repository = choose(settings), settings.model_repository
+    own, generator = models.embedder, find_generator("mobile-stylegan-512", repository)
+    sampler = sampler_for(generator, repository)
+
+    async def enrolled() -> Wish:
+        async with Triton(url, timeout_s=120) as triton:
+            people = await sample_people(8, 7, triton, models, sampler, repository, lambda what, done, total: None)
+        names = {generator.name: generator}, {generator.name: sampler}
+        return Wish({own.name: own}, (own,), *names, 8, 7, 3, True, people, models.generator)
+
+    axes = Axes((own.name,), ("swap",), (generator.name,), ("mean",), (2, 4))
+    return Work(asyncio.run(enrolled()), axes, False, None, models, repository)
+
+
+def test_enrolled_people_come_to_the_same_as_the_same_people_drawn(work: Work, url: str, tmp_path: Path) -> None:
+    def serving(models: set[str]) -> AbstractContextManager[str]:
+        return nullcontext(url)
+
+    drawn = replace(work, wish=replace(work.wish, population=None, home=None))
+    enrolled = make_sweep(work, tmp_path / "enrolled", serving, Console(quiet=True))
+    assert enrolled == make_sweep(drawn, tmp_path / "drawn", serving, Console(quiet=True))
+    assert all(outcome.looks for outcome in enrolled)
+
+
+def test_loss_of_enrolled_people_needs_no_server(work: Work, tmp_path: Path) -> None:
+    def serving(models: set[str]) -> AbstractContextManager[str]:
+        raise AssertionError(f"{models} were to be served")
+
+    alone = replace(work, wish=replace(work.wish, render=False))
+    found = make_sweep(alone, tmp_path, serving, Console(quiet=True))
+    assert [(bool(outcome.loss), outcome.looks) for outcome in found] == [(True, ())] * 2

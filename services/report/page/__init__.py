@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from services.files import write_durably
+from services.release.write import write_at_once
 from services.report.page.whole import page_of
 from services.report.report import Report
 
@@ -15,6 +15,6 @@ def write_page(of: Report, target: Path, public: bool) -> None:
     """Writes the page, whole or not at all; for its owner alone unless it is public.
 
     Raises:
-        OSError: no room, or no permission.
+        ReleaseError: no room, or no permission.
     """
-    write_durably(target, page_of(of, public).encode(), 0o644 if public else 0o600)
+    write_at_once(target, page_of(of, public).encode(), 0o644 if public else 0o600)
