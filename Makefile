@@ -7,11 +7,12 @@ INSTALLED := .venv/.installed
 export UV_SYSTEM_CERTS := 1
 export UV_NATIVE_TLS := 1
 
-.PHONY: help setup install models index demo serve watch test check audit bench fuzz load images image-test \
+.PHONY: help setup install models index demo serve watch report test check audit bench fuzz load images image-test \
 	population-test upgrade-test sbom lock proto clean distclean
 
 help:
 	@echo "make demo       sets up, starts the stack, anonymises sample photos into demo/, stops the stack"
+	@echo "make report     people who do not exist, released at k = 5 and 10, and what that gives away -> build/example/"
 	@echo "make test       sets up and runs every test"
 	@echo "make serve      sets up and keeps the stack running on http://127.0.0.1:8080"
 	@echo "make watch      as serve, with Prometheus and a page of its panels; TRAFFIC=1 sends sample photos"
@@ -60,6 +61,11 @@ serve: setup
 
 watch: setup
 	@$(BIN)/anonfaces local watch $(if $(TRAFFIC),--traffic)
+
+report: setup
+	@$(BIN)/anonfaces models pull mobileface faceres age-gender
+	@for model in mobileface faceres age-gender; do $(BIN)/anonfaces models convert $$model --stale || exit 1; done
+	@$(BIN)/anonfaces report example build/example
 
 test: setup
 	@$(BIN)/python -m pytest

@@ -6,10 +6,14 @@ import os
 import platform
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import HTTPConnection
 from pathlib import Path
 from statistics import median
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
@@ -67,14 +71,22 @@ def _read_stages(http: httpx.Client, url: str) -> dict[str, float]:
 
 
 def _one_by_one(url: str, photos: Sequence[bytes]) -> list[dict[str, float]]:
-    """Sends photos one after the other. Returns each one's seconds by stage, and as a `whole`."""
+    """Sends photos one after the other. Returns each one's seconds by stage, and as a `whole`.
+
+    By the standard library's client, which adds a third of what httpx does: it is the service that is measured.
+    """
     rows = []
-    with httpx.Client(timeout=300) as http:
+    place = urlsplit(url)
+    sender = HTTPConnection(place.hostname or "", place.port, timeout=300)
+    with httpx.Client(timeout=300) as http, closing(sender):
         before = _read_stages(http, url)
         for photo in photos:
             start = time.perf_counter()
-            http.post(f"{url}/v1/anonymize", content=photo, headers={"Content-Type": "image/jpeg"}).raise_for_status()
+            sender.request("POST", "/v1/anonymize", photo, {"Content-Type": "image/jpeg"})
+            answer = sender.getresponse()
+            answer.read()
             whole = time.perf_counter() - start
+            assert answer.status == HTTPStatus.OK, answer.status
             after = _read_stages(http, url)
             rows.append({"whole": whole, **{name: after.get(name, 0.0) - before.get(name, 0.0) for name in STAGES}})
             before = after
