@@ -286,7 +286,7 @@ def test_alert_fires_where_the_service_is_down_and_a_dead_prometheus_is_said_to_
         firing = browser.wait("document.querySelector('#alerts [data-state=firing]')?.innerText", 40)
         assert "AnonfacesDown" in firing
         assert "page, firing" in firing
-        # Each part of the page is asked for on its own: one may have been answered before Prometheus had tried the service.
+        # Each part of the page is asked for on its own: one may be answered before Prometheus has tried the service.
         down = browser.wait("document.querySelector('#targets [data-health=down]')?.innerText", 40)
         assert "connection refused" in down
         browser.wait("[...document.querySelectorAll('.panel')].every(panel => panel.dataset.state == 'empty')", 40)
