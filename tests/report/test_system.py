@@ -33,7 +33,7 @@ def oracle_of(strangers: int, threshold: float):
     owners = np.repeat(np.arange(len(everybody)), 2)
     photos = everybody[owners] + 0.01 * people(len(owners), seed=2)
     crowds = np.append(crowd, np.full(strangers, -1))[owners]
-    return look_up_oracle(photos, owners, owners < 20, enrolled, crowd, crowds, threshold, SEED)
+    return look_up_oracle(photos, owners, owners < 20, enrolled, crowd, crowds, np.full(4, 3), threshold, SEED)
 
 
 def test_oracle_tells_people_apart_who_are_far_apart():
@@ -43,7 +43,8 @@ def test_oracle_tells_people_apart_who_are_far_apart():
     assert found["strangers who are taken for enrolled"].value == 0
     assert found["enrolled people whose crowd is told"].value == 1
     assert not attack.claimed
-    assert "at least 4 others" in attack.verdict
+    assert found["fewest enrolled people of a crowd"].value == 3  # of five names, some are of one person
+    assert "at least 2 others" in attack.verdict
 
 
 def test_oracle_says_what_a_lax_threshold_does_and_that_there_are_no_strangers():
@@ -95,15 +96,27 @@ def test_learned_inversion_is_not_tried_on_few_crowds():
 def test_differencing_finds_everybody_whose_crowd_is_known_but_for_them():
     points, crowd = people(30), np.repeat(np.arange(6), 5)
     means = {number: points[crowd == number].mean(axis=0) for number in range(6)}
-    found = figures_of(differencing(points, crowd, means, SEED))
+    found = figures_of(differencing(points, crowd, means, np.full(6, 5), SEED))
     assert found["named right"].value == 1
     assert found["median distance"].value == pytest.approx(0, abs=1e-9)
 
 
 def test_differencing_fails_where_the_index_holds_something_else():
     points, crowd = people(30), np.repeat(np.arange(6), 5)
-    found = figures_of(differencing(points, crowd, dict(enumerate(people(6, seed=8))), SEED))
+    found = figures_of(differencing(points, crowd, dict(enumerate(people(6, seed=8))), np.full(6, 5), SEED))
     assert found["named right"].value < 0.5
+
+
+def test_differencing_asks_only_for_people_of_crowds_that_are_all_here():
+    points, crowd = people(30), np.repeat(np.arange(6), 5)
+    means = {number: points[crowd == number].mean(axis=0) for number in range(6)}
+    some, sizes = np.arange(30) > 1, np.full(6, 5)
+    share = figures_of(differencing(points[some], crowd[some], means, sizes, SEED))["named right"]
+    assert share.value == 1
+    assert share.interval.trials == 25
+    few = differencing(points[::5], crowd[::5], means, sizes, SEED)
+    assert few.figures[0].value is None
+    assert "Not tried" in few.verdict
 
 
 def named(crowds) -> dict[str, int]:

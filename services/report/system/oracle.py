@@ -13,6 +13,7 @@ def look_up_oracle(
     gallery: np.ndarray,
     crowd: np.ndarray,
     crowds: np.ndarray,
+    sizes: np.ndarray,
     threshold: float,
     seed: int,
 ) -> SystemAttack:
@@ -25,6 +26,7 @@ def look_up_oracle(
         gallery: float [m, d], the vectors of the enrolled.
         crowd: int [m], the crowds of the enrolled.
         crowds: int [n], the right crowd of each photo's person; -1 for strangers.
+        sizes: int [c], distinct people of each crowd; one person may be enrolled under several names.
         threshold: a face nearer than this to an enrolled vector is taken for that person.
     """
     apart = np.linalg.norm(embeddings[:, None].astype(np.float64) - gallery[None], axis=2)
@@ -37,8 +39,7 @@ def look_up_oracle(
         figures.append(Figure("strangers who are taken for enrolled", "no stranger is in these photos", None))
     right = known[enrolled] & (crowd[nearest[enrolled]] == crowds[enrolled])
     figures.append(_share("enrolled people whose crowd is told", right, owners[enrolled], seed))
-    sizes = np.bincount(crowd)
-    left = float(sizes[sizes > 0].min())
+    left = float(sizes.min())
     figures.append(Figure("fewest enrolled people of a crowd", "who could then be meant by its surrogate", left))
     told, wrong = figures[0].value or 0.0, figures[1].value
     beside = "" if wrong is None else f", and {wrong:.0%} of photos of strangers are taken for somebody enrolled"

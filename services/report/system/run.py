@@ -31,7 +31,7 @@ def system_attacks(
         also: other releases.
     """
     found = []
-    enrolment = opened.index.enrolment
+    enrolment, sizes = opened.index.enrolment, opened.index.crowds.sizes
     crowd_of = _crowd_of(faces)
     crowds = crowd_of[faces.identities]
     own, other = opened.models.embedder.name, uninvolved[0]
@@ -39,7 +39,7 @@ def system_attacks(
         gallery = (enrolment.embeddings, enrolment.crowd)
         threshold = opened.job.settings.identity_threshold or opened.index.identity_threshold
         seen = original.embeddings[own]
-        found.append(look_up_oracle(seen, faces.identities, crowds >= 0, *gallery, crowds, threshold, seed))
+        found.append(look_up_oracle(seen, faces.identities, crowds >= 0, *gallery, crowds, sizes, threshold, seed))
     firsts = np.flatnonzero((faces.takes == 0) & (crowds >= 0))
     shown = {
         int(crowd): surrogate.embeddings[other][row]
@@ -57,7 +57,7 @@ def system_attacks(
     found.append(learned_inversion(original.embeddings[other][some], crowds[some], behind, other, seed))
     centroids = dict(enumerate(opened.index.crowds.centroids))
     means = [original.embeddings[own][faces.identities == person].mean(axis=0) for person in faces.identities[firsts]]
-    found.append(differencing(np.array(means), crowds[firsts], centroids, seed))
+    found.append(differencing(np.array(means), crowds[firsts], centroids, sizes, seed))
     for release in also:
         k = min(opened.index.k, release.index.k)
         found.append(composition(opened.crowd_of(), release.crowd_of(), k, release.out.name, seed))
