@@ -44,7 +44,7 @@ def crowd_membership(
     return SystemAttack(
         "crowd membership",
         "Is this person one of those behind that surrogate?",
-        f"The release, another photo of the person, and {recogniser}.",
+        f"The release, a photo of the person (here: the originals), and {recogniser}.",
         claimed=False,
         figures=tuple(figures),
         verdict=f"Membership of a crowd is told with an AUC of {members.value:.2f}: "

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from services.population.index.enrolment import Enrolment
 from services.report.faces import Faces, Version
 from services.report.opened import Opened
 from services.report.results import SystemAttack
@@ -32,8 +33,7 @@ def system_attacks(
     """
     found = []
     enrolment, sizes = opened.index.enrolment, opened.index.crowds.sizes
-    crowd_of = _crowd_of(faces)
-    crowds = crowd_of[faces.identities]
+    crowds = _crowd_of(faces, enrolment)[faces.identities]
     own, other = opened.models.embedder.name, uninvolved[0]
     if enrolment is not None and (crowds >= 0).any():
         gallery = (enrolment.embeddings, enrolment.crowd)
@@ -46,15 +46,16 @@ def system_attacks(
         for crowd in np.unique(faces.crowds[faces.crowds >= 0])
         for row in np.flatnonzero((faces.crowds == crowd) & surrogate.shown)[:1]
     }
-    photos = np.isin(crowds, list(shown)) | (crowds < 0)
-    found.append(
-        crowd_membership(
-            original.embeddings[other][photos], faces.identities[photos], crowds[photos], shown, other, seed
+    if len(shown) > 1:
+        photos = np.isin(crowds, list(shown)) | (crowds < 0)
+        found.append(
+            crowd_membership(
+                original.embeddings[other][photos], faces.identities[photos], crowds[photos], shown, other, seed
+            )
         )
-    )
-    some = firsts[np.isin(crowds[firsts], list(shown))]
-    behind = np.array([shown[int(crowd)] for crowd in crowds[some]])
-    found.append(learned_inversion(original.embeddings[other][some], crowds[some], behind, other, seed))
+        some = firsts[np.isin(crowds[firsts], list(shown))]
+        behind = np.array([shown[int(crowd)] for crowd in crowds[some]])
+        found.append(learned_inversion(original.embeddings[other][some], crowds[some], behind, other, seed))
     centroids = dict(enumerate(opened.index.crowds.centroids))
     means = [original.embeddings[own][faces.identities == person].mean(axis=0) for person in faces.identities[firsts]]
     found.append(differencing(np.array(means), crowds[firsts], centroids, sizes, seed))
@@ -64,9 +65,15 @@ def system_attacks(
     return found
 
 
-def _crowd_of(faces: Faces) -> np.ndarray:
-    """The crowd of every person who is enrolled, int64 [people]; -1: a stranger."""
+def _crowd_of(faces: Faces, enrolment: Enrolment | None) -> np.ndarray:
+    """The crowd of every person who is enrolled, int64 [people]; -1: a stranger.
+
+    By name where the map is here: whom the service failed to recognise is enrolled all the same.
+    """
     crowd = np.full(len(faces.people), -1, np.int64)
+    if enrolment is not None:
+        known = dict(zip(enrolment.identities.tolist(), enrolment.crowd.tolist(), strict=True))
+        return np.array([known.get(person, -1) for person in faces.people], np.int64)
     enrolled = faces.outcomes == "enrolled"
     crowd[faces.identities[enrolled]] = faces.crowds[enrolled]
     return crowd
