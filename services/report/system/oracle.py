@@ -46,8 +46,8 @@ def look_up_oracle(
     return SystemAttack(
         "look-up oracle",
         "Is this person enrolled, and behind which surrogate?",
-        "The service's address, a key with the scope `inspect`, and a photo of the person (here: the originals; if they "
-        "were enrolled from these very photos, the rate is higher than with others).",
+        "The service's address, a key with the scope `inspect`, and a photo of the person (here: the originals; if "
+        "they were enrolled from these very photos, the rate is higher than with others).",
         claimed=False,
         figures=tuple(figures),
         verdict=f"{told:.0%} of photos of enrolled people are recognised{beside}: who may ask the service learns who "
