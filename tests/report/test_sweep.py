@@ -131,7 +131,7 @@ def test_nothing_that_meets_the_risk_names_the_nearest_miss() -> None:
     assert "k = 4, swap, mean with 25.0%" in found.why
 
 
-def test_tuned_surrogates_are_tried_where_plain_ones_miss_and_k_ends_where_plain_ones_do() -> None:
+def test_tuned_surrogates_are_tried_where_plain_ones_miss_and_an_algorithm_ends_where_they_do() -> None:
     async def measure(one: Cell) -> Outcome:
         rate = 0.0 if one.k == 4 and one.algorithm == "mdav" else 0.06 if one.weighting == "risk:0.1" else 0.4
         return outcome(one, 0.5, rate)
@@ -141,7 +141,8 @@ def test_tuned_surrogates_are_tried_where_plain_ones_miss_and_k_ends_where_plain
     ]
     steps = ["mean", "risk:0.1", "risk:0.05"]
     assert tried[:6] == [(2, algorithm, step) for algorithm in ("swap", "mdav") for step in steps]
-    assert tried[6:] == [*((4, "swap", step) for step in steps), (4, "mdav", "mean")]
+    assert tried[6:10] == [*((4, "swap", step) for step in steps), (4, "mdav", "mean")]
+    assert tried[10:] == [(8, "swap", step) for step in steps]
 
 
 def test_a_risk_that_so_few_people_cannot_show_is_refused_before_anything_is_rendered() -> None:

@@ -97,7 +97,7 @@ def sweep(
     )
     wish = _wish(axes, population, models, own, people, seed, risk_renders, not no_render)
     if aim:
-        _check(aim, axes, wish)
+        _check(aim, axes, wish, models)
     curves = read_curves(published)
     work = Work(wish, axes, every, aim, models, own.model_repository)
     outcomes = make_sweep(work, out, partial(_serving, triton, own), Console(stderr=True))
@@ -194,8 +194,19 @@ def _wish(
     )
 
 
-def _check(aim: Aim, axes: Axes, wish: Wish) -> None:
-    """Raises ReportError where nobody could judge."""
+def _check(aim: Aim, axes: Axes, wish: Wish, models: Models) -> None:
+    """Raises ReportError where nobody could judge, or what is chosen could not be built."""
+    if axes.embedders[0] != models.embedder.name:
+        raise ReportError(
+            f"--target-risk says what to build, and an index is built by {models.embedder.name} here; name it first of "
+            f"--embedders, or set ANONFACES_EMBEDDER={axes.embedders[0]}"
+        )
+    drawn, own = wish.generators[axes.generators[0]], models.generator
+    if (drawn.mapping, drawn.latent_shape) != (own.mapping, own.latent_shape):
+        raise ReportError(
+            f"--target-risk says what to build, and {drawn.name} draws from other latents than {own.name}; name "
+            f"{own.name}, or its preview, first of --generators"
+        )
     names = [one.name for one in wish.recognisers]
     if not wish.render:
         raise ReportError("--target-risk needs surrogates; leave --no-render out")

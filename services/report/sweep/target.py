@@ -3,8 +3,9 @@
 The paper starts from the plain mean and moves surrogates away, again and again, until few enough members are
 recognised (its code: `adjust_weights`); k stays what it is. Here k goes up from the smallest, and where plain
 surrogates miss, tuned ones are tried (services/population/surrogates/risk.py), then ones tuned to half the share, as a
-recogniser that took no part sees other members than the one that was tuned for. It ends at the first k whose plain
-surrogates meet the risk: larger crowds only lose more. Of all that met it, the least loss is chosen.
+recogniser that took no part sees other members than the one that was tuned for. An algorithm is done with at the first
+k at which its plain surrogates meet the risk: its larger crowds only lose more. Of all that met it, the least loss is
+chosen.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -97,23 +98,22 @@ def most_cells(aim: Aim, axes: Axes) -> list[Cell]:
 
 
 async def search(aim: Aim, axes: Axes, measure: Callable[[Cell], Awaitable[Outcome]]) -> list[Outcome]:
-    """Measures cells of the first embedder and generator until a k meets the risk with plain surrogates."""
+    """Measures cells of the first embedder and generator, of each algorithm until plain surrogates meet the risk."""
     plain, tuned = ways(aim, axes)
     tried: list[Outcome] = []
+    left = list(axes.algorithms)
     for k in axes.ks:
-        easy = False
-        for algorithm in axes.algorithms:
+        for algorithm in tuple(left):
             found = [await measure(_cell(axes, algorithm, way, k)) for way in plain]
             met = any(aim.met_by(outcome) for outcome in found)
-            easy = easy or met
+            if met:
+                left.remove(algorithm)
             for way in tuned:
                 if met or found[-1].reason:
                     break
                 found.append(await measure(_cell(axes, algorithm, way, k)))
                 met = aim.met_by(found[-1])
             tried += found
-        if easy:
-            break
     return tried
 
 
