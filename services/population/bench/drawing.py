@@ -52,7 +52,7 @@ def _loss_by_k(axes: Axes, trials: Sequence[Trial]) -> None:
     axes.set_xticks(ks, [str(k) for k in ks])
     axes.minorticks_off()
     axes.set_title("Loss at each k", loc="left", fontsize=10)
-    _name(axes, ends)
+    name_at_edge(axes, ends)
 
 
 def _loss_by_time(axes: Axes, trials: Sequence[Trial], k: int) -> None:
@@ -63,10 +63,10 @@ def _loss_by_time(axes: Axes, trials: Sequence[Trial], k: int) -> None:
         axes.plot(seconds, loss, "o", color=BEST if name.startswith(OURS) else OTHERS, ms=5, zorder=3)
     axes.set(xlabel="CPU seconds", ylabel="information loss (SSE/SST)", xscale="log")
     axes.set_title(f"Loss against CPU time at k = {k}", loc="left", fontsize=10)
-    _name(axes, points)
+    name_at_edge(axes, points)
 
 
-def _name(axes: Axes, points: list[tuple[float, float, str]]) -> None:
+def name_at_edge(axes: Axes, points: list[tuple[float, float, str]], ink: str = INK) -> None:
     """Names (x, y, name) at the right edge, as near to the height of what they name as there is room for."""
     points = sorted(points, key=lambda point: point[1])
     low, high = axes.get_ylim()
@@ -80,7 +80,7 @@ def _name(axes: Axes, points: list[tuple[float, float, str]]) -> None:
             (x, y),
             (1.02, place),
             textcoords=axes.get_yaxis_transform(),
-            color=BEST if name.startswith(OURS) else INK,
+            color=BEST if name.startswith(OURS) else ink,
             fontsize=8,
             va="center",
             annotation_clip=False,

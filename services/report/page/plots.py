@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from matplotlib.ticker import PercentFormatter
 
+from services.population.bench.drawing import name_at_edge
 from services.population.stats.figures import BRIGHT, DARK, INK, SOFT, WIDE, drawing
 from services.report.loss import OTHERS, OWN, LossRow
 from services.report.report import Report
@@ -78,9 +79,9 @@ def draw_tradeoff(points: Sequence[tuple[str, float, float]], measure: str) -> s
         for name, risk, use in points:
             ours = name in ("released", "surrogate alone")
             axes.plot([risk], [use], "o", color=DARK if ours else SOFT, markersize=8 if ours else 5)
-            axes.annotate(name, (risk, use), xytext=(6, 4), textcoords="offset points", fontsize=8)
-        axes.set_xlim(-0.02, 1.15)
-        axes.margins(y=0.15)
+        axes.set_xlim(-0.02, 1.02)
+        axes.set_ylim(-0.05, 1.05)
+        name_at_edge(axes, [(risk, use, name) for name, risk, use in points], INK)
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     return drawn.svg
 

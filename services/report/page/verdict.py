@@ -32,7 +32,7 @@ def _line(of: Report) -> str:
     return (
         f"One of k people is {percent(1 / of.k)}; by the crowds' true sizes an attacker who learns the crowd and "
         f"nothing else is right for {percent(of.chance)} of photos, and among the people of this gallery, where some "
-        f"of each crowd are missing, for {percent(of.chance_here)}. Rates are held against the larger of the last two. "
+        f"of a crowd may be missing, for {percent(of.chance_here)}. Rates are held against the larger of the last two. "
         "Only recognisers that had no part in choosing the crowds count here."
     )
 
