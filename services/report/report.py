@@ -52,8 +52,10 @@ class Report:
     pictures: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)  # way -> JPEGs, the same faces; not in JSON
 
     def as_dict(self, public: bool = False) -> dict[str, Any]:
-        """As JSON has it, rounded, without pictures; and, if it is public, without which photos went wrong."""
-        left_out = {"pictures", "misses"} if public else {"pictures"}
+        """As JSON has it, rounded, without pictures; if it is public, without which photos went wrong, and the command,
+        which tells where the originals are.
+        """
+        left_out = {"pictures", "misses", "command"} if public else {"pictures"}
         told = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in left_out}
         plain: dict[str, Any] = _plain(told)
         return {"format": FORMAT, **plain}
@@ -70,6 +72,11 @@ class Report:
             if one.version == way and not one.clustered and (attacks is None or one.attack in attacks)
         ]
         return max(counted, key=lambda one: one.rank1.value, default=None)
+
+    def above(self, way: str) -> Attack | None:
+        """The surest attack on a way to hide that is above the promise, whatever its rate; None: none is."""
+        counted = [one for one in self.attacks if one.version == way and not one.clustered and self.is_above(one.rank1)]
+        return max(counted, key=lambda one: one.rank1.low, default=None)
 
     def is_above(self, rate: Estimate) -> bool:
         """Whether a rate is above the promise, and not by chance: its interval lies above the gallery's line."""

@@ -15,7 +15,7 @@ def show(of: Report, page: Path, console: Console) -> None:
     for way in (ORIGINAL, SURROGATE, RELEASED):
         found = of.worst(way)
         if found is not None:
-            worse = ", WORSE than the crowd alone" if way != ORIGINAL and of.is_above(found.rank1) else ""
+            worse = ", WORSE than the crowd alone" if way != ORIGINAL and of.above(way) is not None else ""
             lines.append(f"{way}: rank-1 {rate(found.rank1)} ({named(found)}){worse}")
     lines += [f"{len(of.misses)} faces and photos went wrong or stay recognisable", f"the page: {page}"]
     for line in lines:

@@ -94,6 +94,23 @@ def test_finished_photos_that_are_not_worse_are_not_said_to_be():
     assert page.count("not above what the crowd alone tells") == 2
 
 
+def test_attack_that_is_surely_above_is_told_though_another_has_a_higher_rate_and_a_wide_interval():
+    report = report_of(finished=0.12)
+    sure = replace(attack("parrot", "surrogate alone", 0.18), rank1=Estimate(0.18, 0.17, 0.19, 100, 50))
+    wide = replace(attack("naive", "surrogate alone", 0.2), rank1=Estimate(0.2, 0.05, 0.35, 100, 50))
+    report = replace(report, attacks=(*(one for one in report.attacks if one.version != "surrogate alone"), sure, wide))
+    assert report.worst("surrogate alone") is wide
+    assert report.above("surrogate alone") is sure
+    page = page_of(report, public=False)
+    assert "the surest one (parrot" in first_screen(page)
+    assert re.search(r"<tr><td>surrogate alone</td><td>falls</td>", page)
+
+
+def test_surroundings_are_blamed_only_where_the_surrogates_hold():
+    assert "hair, clothes, place" in first_screen(page_of(report_of(0.6), public=False))
+    assert "hair, clothes, place" not in first_screen(page_of(report_of(0.6, surrogate=0.5), public=False))
+
+
 def test_surrogates_that_tell_more_than_their_crowd_are_a_fault():
     page = first_screen(page_of(report_of(finished=0.12, surrogate=0.5), public=False))
     assert "Look into it before anything is published" in page
@@ -126,8 +143,12 @@ def test_everything_from_outside_is_escaped_and_nothing_is_requested():
 
 
 def test_public_page_leaves_out_originals_and_paths(tmp_path):
-    page = page_of(report_of(0.6), public=True)
-    assert "a face, original" not in page
+    shown = dict.fromkeys(("original", "released", "blur, weak", "surrogate alone"), (picture(),))
+    report = replace(report_of(0.6), pictures=shown, command="anonfaces report spring --originals /home/anna/photos")
+    page = page_of(report, public=True)
+    assert set(re.findall('alt="a face, ([^"]+)"', page)) == {"released", "surrogate alone"}
+    assert "/home/anna" not in page + json.dumps(report.as_dict(public=True))
+    assert "listed below" not in page
     assert "a/&lt;script" not in page
     assert "refused" in page
     for public, mode in ((True, 0o644), (False, 0o600)):

@@ -4,7 +4,7 @@ from base64 import b64encode
 from collections.abc import Sequence
 
 from services.population.stats.markup import definitions, figure, paragraph, table, text
-from services.report.faces import ORIGINAL
+from services.report.faces import ORIGINAL, RELEASED, SURROGATE
 from services.report.page.plots import draw_losses, draw_rates, draw_tradeoff
 from services.report.page.words import amount, named, percent, rate
 from services.report.report import Report
@@ -16,7 +16,8 @@ FOUND = "faces found"  # the measure that privacy is drawn against
 
 def pictures(of: Report, public: bool) -> str:
     """The same faces by each way to hide them."""
-    rows = {name: shown for name, shown in of.pictures.items() if not (public and name == ORIGINAL)}
+    # Weak blur, truncation and their like are near to the originals: only what is published anyway may be shown.
+    rows = {name: shown for name, shown in of.pictures.items() if not public or name in (RELEASED, SURROGATE)}
     if not rows:
         return ""
     cells = "\n".join(
@@ -74,15 +75,15 @@ def baselines(of: Report) -> str:
         if found is None:
             continue
         kept = next((one for one in of.measures if one.version == way.name and one.name == FOUND), None)
-        verdict = "holds" if not of.is_above(found.rank1) else "falls"
+        verdict = "holds" if of.above(way.name) is None else "falls"
         rows.append((way.name, verdict if way.name != ORIGINAL else "", rate(found.rank1), named(found), way.about))
         if kept and kept.estimate and way.name != ORIGINAL:
             points.append((way.name, found.rank1.value, kept.estimate.value))
     parts = [
         "<h2>Beside other ways to hide a face</h2>",
         paragraph(
-            "The best attack on each, by recognisers that chose no crowds. It falls if its interval lies above what "
-            f"the crowd alone tells in this gallery ({percent(max(of.chance, of.chance_here))})."
+            "The best attack on each, by recognisers that chose no crowds. It falls if any attack's interval lies above "
+            f"what the crowd alone tells in this gallery ({percent(max(of.chance, of.chance_here))})."
         ),
         table(("way", "", "best attack's rank-1", "which", "how it is made"), rows, "words"),
     ]

@@ -6,7 +6,7 @@ from services.report.page.words import named, percent, rate
 from services.report.report import Report
 
 
-def verdict(of: Report) -> str:
+def verdict(of: Report, public: bool) -> str:
     """Tiles, and sentences about the worst attacks by recognisers that chose no crowds."""
     counts = of.counts
     tiles = [
@@ -17,7 +17,10 @@ def verdict(of: Report) -> str:
         tile(
             f"{counts.get('enrolled_people', 0):,}", f"enrolled people looked at, in {counts.get('photos', 0):,} photos"
         ),
-        tile(f"{len(of.misses):,}", "faces and photos that went wrong or stay recognisable, listed below"),
+        tile(
+            f"{len(of.misses):,}",
+            f"faces and photos that went wrong or stay recognisable{'' if public else ', listed below'}",
+        ),
     ]
     lines = [_line(of), _about(of, SURROGATE, "On surrogates alone"), _about(of, RELEASED, "On the finished photos")]
     return f'<div class="tiles">{"".join(tiles)}</div>' + "".join(paragraph(line) for line in lines if line)
@@ -42,11 +45,17 @@ def _about(of: Report, way: str, where: str) -> str:
     if found is None:
         return f"{where} no attack was tried." if way == SURROGATE else ""
     said = f"{where} the best of all attacks ({named(found)}) names {rate(found.rank1)} of photos right"
-    if of.is_above(found.rank1):
+    above = of.above(way)
+    if above is None:
+        return f"{said}, which is not above what the crowd alone tells; nor is any other attack."
+    other = "" if above == found else f"; the surest one ({named(above)}) names {rate(above.rank1)}"
+    if way == RELEASED and of.above(SURROGATE) is None:
         more = (
-            "hair, clothes and place, which no k covers, give people away. Do not promise one of k for these photos."
-            if way == RELEASED
-            else "more than the crowd alone could tell. Look into it before anything is published."
+            "what is around the face (hair, clothes, place), which no k covers, gives people away. Do not promise one "
+            "of k for these photos."
         )
-        return f"{said}. That is WORSE than the crowd alone: {more}"
-    return f"{said}, which is not above what the crowd alone tells."
+    elif way == RELEASED:
+        more = "and the surrogates alone are as well. Do not promise one of k for these photos."
+    else:
+        more = "more than the crowd alone could tell. Look into it before anything is published."
+    return f"{said}{other}. That is WORSE than the crowd alone: {more}"

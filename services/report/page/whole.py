@@ -33,7 +33,7 @@ def page_of(of: Report, public: bool) -> str:
     body = [
         f"<h1>What {name} gives away, and what it keeps</h1>",
         paragraph(f"Measured {of.created}. {whom}", True),
-        verdict(of),
+        verdict(of, public),
         sections.pictures(of, public),
         claims(of),
         sections.attacks(of),
@@ -46,7 +46,7 @@ def page_of(of: Report, public: bool) -> str:
         sections.misses(of, public),
         "<h2>Limits, and how to make it again</h2>",
         *(paragraph(limit) for limit in of.limits),
-        f"<pre>{text(of.command)}</pre>",
+        "" if public else f"<pre>{text(of.command)}</pre>",
     ]
     return f"""<!doctype html>
 <html lang="en">
