@@ -82,7 +82,7 @@ def baselines(of: Report) -> str:
     parts = [
         "<h2>Beside other ways to hide a face</h2>",
         paragraph(
-            "The best attack on each, by recognisers that chose no crowds. It falls if any attack's interval lies above "
+            "The best attack on each, by recognisers that chose no crowds. It falls if an attack's interval lies above "
             f"what the crowd alone tells in this gallery ({percent(max(of.chance, of.chance_here))})."
         ),
         table(("way", "", "best attack's rank-1", "which", "how it is made"), rows, "words"),
