@@ -109,20 +109,16 @@ def halves_of(image: np.ndarray, smallest: int = 64) -> tuple[np.ndarray, ...]:
     return tuple(levels)
 
 
-def warp_halved(levels: Sequence[np.ndarray], matrix: np.ndarray, size: tuple[int, int], step: int = 1) -> np.ndarray:
+def warp_halved(levels: Sequence[np.ndarray], matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """As `warp` of the first of `halves_of`; what was halved before is not halved again.
 
     Args:
         levels: an image, its half, and so on.
-        size: (width, height) of the result.
-        step: the result is every step-th column and row of that of step 1.
     """
     level = min(len(levels) - 1, _halvings(matrix))
-    scale = 2**level  # pixel centres: x = scale * (u + 0.5) - 0.5
-    to_image = np.array([(scale, 0, 0.5 * scale - 0.5), (0, scale, 0.5 * scale - 0.5), (0, 0, 1)])
-    if step == 1:
-        return warp(levels[level], matrix @ to_image, size)
-    return _resample(levels[level], matrix @ to_image / step, size)
+    step = 2**level  # pixel centres: x = step * (u + 0.5) - 0.5
+    to_image = np.array([(step, 0, 0.5 * step - 0.5), (0, step, 0.5 * step - 0.5), (0, 0, 1)])
+    return warp(levels[level], matrix @ to_image, size)
 
 
 def warp(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -139,10 +135,6 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.nda
     halvings = _halvings(matrix)
     if halvings > 0:
         image, matrix = _halve(image, matrix, size, halvings)
-    return _resample(image, matrix, size)
-
-
-def _resample(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 

@@ -1,7 +1,6 @@
 """faces + surrogates -> photo: each surrogate brought onto its face by landmarks, matched in colour, without a seam."""
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -13,10 +12,7 @@ from services.anonymizer.synthesise import Surrogate
 
 STATISTICS_PX = 64  # colours are compared on every n-th pixel, about this many a side
 CONTRAST = (0.75, 1.25)  # by how much a surrogate's contrast may be changed
-LARGE = 100_000  # pixels of a face from which on two threads fill it
-BAND = 40_000  # pixels filled at a time: memory for so few is used again, and not asked of the system for each face
 
-_second = ThreadPoolExecutor(4, thread_name_prefix="blend")  # its work waits for nothing, so that nobody waits for ever
 _TO_YCC = np.array([(0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312)])
 _TO_RGB = np.linalg.inv(_TO_YCC)
 
@@ -57,66 +53,42 @@ def _replace(result: np.ndarray, pixels: np.ndarray, face: Face, surrogate: Surr
         return
     x0, y0, x1, y1 = region
     shift = np.array([(0, 0, x0), (0, 0, y0)])
-    to_region, mask_to_region = similarity(surrogate.landmarks, face.landmarks) - shift, mask_to_photo - shift
-    step = max(1, min(x1 - x0, y1 - y0) // STATISTICS_PX)
-    few = (-(-(x1 - x0) // step), -(-(y1 - y0) // step))
-    core = cv2.warpAffine(face_mask(turn, core=True), mask_to_region / step, few)
-    image = warp_halved(surrogate.levels, to_region, few, step)
-    colours = match_colour(image, pixels[y0:y1:step, x0:x1:step], core)
+    size = (x1 - x0, y1 - y0)
+    image = warp_halved(surrogate.levels, similarity(surrogate.landmarks, face.landmarks) - shift, size)
+    step = max(1, min(size) // STATISTICS_PX)
+    few = (-(-size[0] // step), -(-size[1] // step))
+    core = cv2.warpAffine(face_mask(turn, core=True), (mask_to_photo - shift) / step, few)  # every step-th pixel of it
+    image = match_colour(image, pixels[y0:y1, x0:x1], core, step)
     shown = face_mask(turn)
     if surrogate.shown is not None:
         shown = cv2.multiply(shown, surrogate.shown, scale=1 / 255)
-
-    def fill(top: int, bottom: int) -> None:
-        """Some rows of the region; the result is that of all rows at once."""
-        part = result[y0 + top : y0 + bottom, x0:x1]
-        below, size = np.array([(0, 0, 0), (0, 0, top)]), (x1 - x0, bottom - top)
-        image = cv2.transform(warp_halved(surrogate.levels, to_region - below, size), colours)
-        weight = cv2.warpAffine(shown, mask_to_region - below, size).astype(np.float32) / np.float32(255)
-        part[:] = cv2.blendLinear(image, part, weight, 1 - weight)
-
-    _side_by_side(fill, y1 - y0, x1 - x0)
+    alpha = cv2.warpAffine(shown, mask_to_photo - shift, size)
+    weight = alpha.astype(np.float32) / np.float32(255)
+    result[y0:y1, x0:x1] = cv2.blendLinear(image, result[y0:y1, x0:x1], weight, 1 - weight)
 
 
-def _side_by_side(fill: Callable[[int, int], None], rows: int, width: int) -> None:
-    """Fills rows band by band; the upper and the lower half at the same time if they are worth the trouble."""
-    band = max(1, BAND // width)
-
-    def fill_all(top: int, bottom: int) -> None:
-        for start in range(top, bottom, band):
-            fill(start, min(start + band, bottom))
-
-    if rows * width < LARGE:
-        fill_all(0, rows)
-        return
-    lower = _second.submit(fill_all, rows // 2, rows)
-    try:
-        fill_all(0, rows // 2)
-    finally:
-        lower.result()
-
-
-def match_colour(image: np.ndarray, scene: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """What gives the face in `image` the scene's light: mean and spread of luma and chroma, weighted by a mask.
+def match_colour(image: np.ndarray, scene: np.ndarray, mask: np.ndarray, step: int = 1) -> np.ndarray:
+    """Gives the face in `image` the scene's light: mean and spread of luma and chroma, weighted by a mask.
 
     Reinhard et al. 2001, in YCbCr, so that it is one linear map of RGB.
 
     Args:
         image, scene: uint8 [h, w, 3] RGB, the surrogate and the photo on the same pixels.
-        mask: uint8 [h, w], where to compare.
+        mask: uint8 [ceil(h / step), ceil(w / step)], where to compare; of every `step`-th row and column.
+        step: which pixels are compared.
 
     Returns:
-        float64 [3, 4], RGB and 1 -> RGB, as `cv2.transform` takes it.
+        uint8 [h, w, 3] RGB.
     """
     weight = mask.astype(np.float32).ravel()
     total = float(weight.sum())
     if total < 1:
-        return np.eye(3, 4)
+        return image
     weight /= total
 
     def statistics(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and spread of Y, Cb and Cr, from mean and covariance of R, G and B."""
-        few = picture.reshape(-1, 3).astype(np.float32)
+        few = picture[::step, ::step].reshape(-1, 3).astype(np.float32)
         mean = weight @ few
         few -= mean
         covariance = (few.T * weight) @ few
@@ -127,7 +99,7 @@ def match_colour(image: np.ndarray, scene: np.ndarray, mask: np.ndarray) -> np.n
     gain = np.clip(want_spread / np.maximum(have_spread, 1e-3), *CONTRAST)
     linear = (_TO_RGB * gain) @ _TO_YCC
     offset = _TO_RGB @ (want_mean - gain * have_mean)
-    return np.column_stack([linear, offset])
+    return cv2.transform(image, np.column_stack([linear, offset]))
 
 
 def cover(result: np.ndarray, face: Face) -> None:
