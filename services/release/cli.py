@@ -1,7 +1,6 @@
 """`anonfaces release`: a collection -> a release that can be published, with its manifest and its proof."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +12,7 @@ from services.anonymizer.options import Options
 from services.default_command import by_default
 from services.errors import ConfigurationError, ReleaseError
 from services.files import require_parent
+from services.local_triton import serving
 from services.population.compatibility import served_models
 from services.population.engine import EngineName
 from services.population.tell import tell
@@ -21,7 +21,7 @@ from services.release.flow import Outcome, make, verify_again
 from services.release.report import show, show_check
 from services.release.request import How, Recognisable, Request, new_terms, open_index_version, request_of
 from services.release.run import CHUNK, Where
-from services.release.terms import Kind, read_terms
+from services.release.terms import Kind, private_of, read_terms
 from services.release.whose import Whose, read_whose
 from services.settings import NoFacePolicy, Settings, SmallFacePolicy, StrangerPolicy, settings
 
@@ -105,7 +105,7 @@ def release(
     kind: Kind = "surrogates" if surrogates_only else "photos"
     whose = read_whose(identities, by_folder)
     terms = new_terms(kind, folder.resolve(), opened, options, whose, own)
-    request = request_of(terms, opened, whose, out.resolve(), _private(out, private), how, own)
+    request = request_of(terms, opened, whose, out.resolve(), private_of(out, private), how, own)
     _tell(make(request, partial(_serving, request), Console(stderr=True)), as_json, request)
 
 
@@ -128,7 +128,7 @@ def verify_(
     Exit status 2, and a list, if a face is left, was not treated, or cannot be explained.
     """
     how = _how(engine, address, chunk, triton, concurrency, patience, as_json, True, recognisable, False)
-    beside = _private(out, private)
+    beside = private_of(out, private)
     terms = read_terms(beside)
     if terms is None:
         raise ReleaseError(f"there is no release in {beside}; say with --private where the rest of {out} is")
@@ -168,23 +168,10 @@ def _own(index: str | None) -> Settings:
     return settings().model_copy(update={"may_relax": True, **({"index": index} if index else {})})
 
 
-def _private(out: Path, private: Path | None) -> Path:
-    return (private or out.resolve().with_name(f"{out.resolve().name}.private")).resolve()
-
-
-@contextmanager
-def _serving(request: Request) -> Iterator[str]:
-    """A Triton with the models of the index: the one that was named, or one of its own."""
-    if request.how.url:
-        yield request.how.url
-        return
-    try:
-        from deploy.local.triton import LocalTriton  # here: where a cluster serves, it is not installed
-    except ModuleNotFoundError as absent:
-        raise ConfigurationError("this installation has no Triton of its own; name a running one, --triton") from absent
+def _serving(request: Request) -> AbstractContextManager[str]:
+    """A Triton with the models of the index."""
     own = request.job.settings
-    with LocalTriton(own.model_repository, served_models(own, request.models), own.home / "run" / "release") as server:
-        yield server.url
+    return serving(request.how.url, own, served_models(own, request.models), "release")
 
 
 def _tell(outcome: Outcome, as_json: Path | None, request: Request) -> None:

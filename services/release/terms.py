@@ -39,6 +39,11 @@ class Terms:
     format: str = FORMAT
 
 
+def private_of(out: Path, private: Path | None = None) -> Path:
+    """The folder of what is never published of a release: the one that was named, or the one beside."""
+    return (private or out.resolve().with_name(f"{out.resolve().name}.private")).resolve()
+
+
 def bind(private: Path, out: Path, terms: Terms) -> bool:
     """Begins a release, or makes sure that one goes on as it began. Call it within `holding`.
 

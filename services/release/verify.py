@@ -122,18 +122,28 @@ def _judge(treated: FaceRecord | None, distance: float, to_surrogate: float | No
 
 def nearest(face: Face, others: Sequence[Face]) -> Face | None:
     """The one of some faces that is in the same place; None: there is none."""
-    if not others:
-        return None
-    apart = [float(np.linalg.norm(other.centre - face.centre)) for other in others]
-    best = int(np.argmin(apart))
-    return others[best] if apart[best] < NEAR * max(face.side, others[best].side) else None
+    return at_place((*face.centre.tolist(), face.side), others)
+
+
+def at_place(place: tuple[float, float, float], others: Sequence[Face]) -> Face | None:
+    """The one of some faces that is in a place, as a `FaceRecord` has it; None: there is none."""
+    best = _nearest(place, [(*other.centre.tolist(), other.side) for other in others])
+    return None if best is None else others[best]
 
 
 def _treated(face: Face, faces: Sequence[FaceRecord]) -> FaceRecord | None:
     """What the release did to the face in that place; None: nothing."""
-    apart = [float(np.hypot(*(face.centre - one.place[:2]))) for one in faces]
-    best = int(np.argmin(apart)) if apart else 0
-    return faces[best] if apart and apart[best] < NEAR * max(face.side, faces[best].place[2]) else None
+    best = _nearest((*face.centre.tolist(), face.side), [one.place for one in faces])
+    return None if best is None else faces[best]
+
+
+def _nearest(place: tuple[float, float, float], others: Sequence[tuple[float, float, float]]) -> int | None:
+    """Which of some places (middle, and longer side) is the same as one; None: none is."""
+    if not others:
+        return None
+    apart = [float(np.hypot(other[0] - place[0], other[1] - place[1])) for other in others]
+    best = int(np.argmin(apart))
+    return best if apart[best] < NEAR * max(place[2], others[best][2]) else None
 
 
 def _landmarks(faces: Sequence[Face]) -> np.ndarray:

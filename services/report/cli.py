@@ -3,9 +3,8 @@
 import json
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -14,25 +13,30 @@ from rich.console import Console
 
 from services.anonymizer.models import find_embedder, find_estimators
 from services.default_command import by_default
-from services.errors import ConfigurationError, ReportError
+from services.errors import ReportError
 from services.files import require_parent
+from services.local_triton import serving
+from services.population.enroll.about import population_folder
 from services.population.enroll.making import inverter_for
+from services.population.enroll.store import read_population
 from services.population.sample import sampler_for
 from services.population.tell import tell
 from services.provenance import PROVENANCE, VERSION_FOLDER
+from services.release.terms import private_of
 from services.release.whose import read_whose
 from services.release.write import write_at_once
 from services.report.baselines import NAMES
 from services.report.example import Example, make_example
+from services.report.fairness import attributes_of
 from services.report.flow import Wish, make_report
+from services.report.look import UNINVOLVED
 from services.report.opened import Opened, open_release
 from services.report.page import write_page
 from services.report.show import show
 from services.report.sweep.cli import sweep
-from services.settings import Settings, settings
+from services.settings import settings
 
 OF = "of"
-UNINVOLVED = ("mobileface", "faceres")
 
 Private = Annotated[
     Path | None, typer.Option(file_okay=False, help="folder of the release's journal; RELEASE.private if not given")
@@ -79,6 +83,9 @@ def report(
         list[Path] | None,
         typer.Option(exists=True, file_okay=False, help="another release of the same people; repeat it"),
     ] = None,
+    population: Annotated[
+        str | None, typer.Option(help="whose attributes group people, rather than what their photos look like")
+    ] = None,
     people: Annotated[int, typer.Option(min=2, help="looked at; of more, so many are drawn")] = 300,
     seed: Annotated[int, typer.Option(help="of draws: people, bootstrap, random faces")] = 0,
     public: Annotated[
@@ -100,10 +107,14 @@ def report(
     require_parent(as_json if str(as_json) != "-" else None)
     if identities is not None and by_folder:
         raise ReportError("--identities and --by-folder both say who is in the photos; choose one")
-    opened = open_release(release, _private(release, private), originals, read_whose(identities, by_folder), index, own)
-    further = [open_release(other, _private(other, None), originals, opened.whose, None, own) for other in also or []]
+    whose = read_whose(identities, by_folder)
+    opened = open_release(release, private_of(release, private), originals, whose, index, own)
+    further = [open_release(other, private_of(other), originals, opened.whose, None, own) for other in also or []]
     wish = _wish(opened, recogniser, [] if no_baselines else baseline, tuple(further), people, seed)
-    found = make_report(opened, wish, partial(_serving, triton, own), Console(stderr=True))
+    if population is not None:
+        held = read_population(population_folder(population, own.populations_dir))
+        wish = replace(wish, known=attributes_of(held))
+    found = make_report(opened, wish, lambda models: serving(triton, own, models, "report"), Console(stderr=True))
     write_page(found, page, public)
     if str(as_json) == "-":
         tell(found.as_dict(public), Path("-"))
@@ -180,21 +191,3 @@ def _wish(
         sampler=sampler_for(opened.models.generator, repository),
         also=also,
     )
-
-
-def _private(out: Path, private: Path | None) -> Path:
-    return (private or out.resolve().with_name(f"{out.resolve().name}.private")).resolve()
-
-
-@contextmanager
-def _serving(url: str | None, own: Settings, models: set[str]) -> Iterator[str]:
-    """A Triton with some models: the one that was named, or one of its own."""
-    if url:
-        yield url
-        return
-    try:
-        from deploy.local.triton import LocalTriton  # here: where a cluster serves, it is not installed
-    except ModuleNotFoundError as absent:
-        raise ConfigurationError("this installation has no Triton of its own; name a running one, --triton") from absent
-    with LocalTriton(own.model_repository, models, own.home / "run" / "report") as server:
-        yield server.url

@@ -94,6 +94,8 @@ def make_example(example: Example, run: Run, tell: Callable[[str], None]) -> lis
                 photos,
                 "--out",
                 example.page(k),
+                "--population",
+                POPULATION,
                 *others,
                 *example.further,
             )

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
+from services.population.people import Population
 from services.report.attacks.run import attack
 from services.report.faces import Faces, Version
 from services.report.results import Group
@@ -27,9 +28,8 @@ NAMES = {"age_group": "age group", "gender": "gender", "skin_tone": "skin tone"}
 def skin_tone(pixels: np.ndarray, landmarks: np.ndarray) -> list[str]:
     """light, medium or dark: the median ITA of both cheeks, in CIELAB.
 
-    It is how light a face looks in this photo. Light and cameras move it as much as skin does, shade and beards too: of
-    60 generated people two in three were told the same in all of three photos. It says nothing of where somebody is
-    from.
+    It is how light a face looks in this photo. Light and cameras move it as much as skin does, shade and beards too, so
+    that photos of one person often differ. It says nothing of where somebody is from.
 
     Args:
         pixels: uint8 [H, W, 3] RGB.
@@ -39,6 +39,13 @@ def skin_tone(pixels: np.ndarray, landmarks: np.ndarray) -> list[str]:
         n words; "" where too little of the cheeks is in the photo, or it is black or blown out.
     """
     return [_tone(pixels, points) for points in landmarks]
+
+
+def attributes_of(population: Population) -> dict[str, dict[str, str]]:
+    """What a population holds of its people: attribute -> person -> value; whose is not known is left out."""
+    people = population.identities.tolist()
+    held = {name: zip(people, values.tolist(), strict=True) for name, values in population.attributes.items()}
+    return {name: {person: value for person, value in pairs if value} for name, pairs in held.items()}
 
 
 def groups(

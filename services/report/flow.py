@@ -1,7 +1,7 @@
 """The whole of a report: open -> originals -> other versions -> attacks, utility, groups -> a `Report`."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -62,6 +62,7 @@ class Wish:
     inverter: Inverter | None
     sampler: Sampler  # draws other faces than surrogates
     also: tuple[Opened, ...] = ()  # other releases of the same people
+    known: Mapping[str, Mapping[str, str]] | None = None  # attribute -> person -> value; goes before what photos show
 
 
 def make_report(opened: Opened, wish: Wish, serve: Serve, console: Console) -> Report:
@@ -168,7 +169,7 @@ def _measure(
             )
         ),
         measures=tuple(measures),
-        groups=tuple(groups(faces, original, main, uninvolved, seed)),
+        groups=tuple(groups(faces, original, main, uninvolved, seed, wish.known)),
         misses=tuple(misses_of(opened, originals, others, surrogate)),
         without={**unknown, **originals.without},
         limits=(*LIMITS, *_left_out(wish, versions)),

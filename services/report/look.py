@@ -13,6 +13,8 @@ from services.population.attributes import estimate
 from services.release.verify import nearest
 from services.settings import Settings
 
+UNINVOLVED = ("mobileface", "faceres")  # recognisers that measure, where nobody names others
+
 
 @dataclass(frozen=True)
 class Eyes:

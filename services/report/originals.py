@@ -15,6 +15,7 @@ from services.errors import AnonFacesError, IndexRefused, ReportError
 from services.release.patience import Gate
 from services.release.photo import Job, read_original
 from services.release.run import Where, work_through
+from services.release.verify import at_place
 from services.report.baselines import First, first_of
 from services.report.faces import ORIGINAL, Faces, Version
 from services.report.fairness import skin_tone
@@ -23,7 +24,6 @@ from services.report.look import Eyes, Sight, faces_in, read
 from services.report.shots import Known, Shot
 
 MOST_BYTES = 1 << 40
-NEAR = 1 / 3  # of a face's longer side, between middles of landmarks: one place
 TONE = "skin_tone"
 CHANGED = "originals that cannot be read, or are other files than they were"
 NOT_FOUND = "faces that were not found again in the original"
@@ -147,10 +147,7 @@ def _face_of(known: Known, there: Sequence[Face]) -> Face | None:
     """The face that is in its place now; where no place is known, the largest one."""
     if known.place is None:
         return max(there, key=lambda face: face.side, default=None)
-    x, y, side = known.place
-    apart = [float(np.hypot(*(face.centre - (x, y)))) for face in there]
-    best = int(np.argmin(apart)) if apart else 0
-    return there[best] if apart and apart[best] < NEAR * max(side, there[best].side) else None
+    return at_place(known.place, there)
 
 
 def _faces(seen: Sequence[Seen]) -> Faces:

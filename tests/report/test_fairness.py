@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from services.anonymizer.align import FFHQ_LANDMARKS
+from services.population.people import Population
 from services.report.faces import ORIGINAL, RELEASED, Faces, Version
-from services.report.fairness import NOT_KNOWN, groups, skin_tone
+from services.report.fairness import NOT_KNOWN, attributes_of, groups, skin_tone
 from services.report.results import Group
 from services.report.utility.measures import FEWEST
 
@@ -137,3 +138,9 @@ def test_no_tone_is_told_of_cheeks_that_show_none() -> None:
     ):
         assert skin_tone(pixels, place) == [""]
     assert skin_tone(black, np.empty((0, 5, 2), np.float32)) == []
+
+
+def test_what_a_population_holds_of_its_people_is_known_and_what_it_does_not_is_not() -> None:
+    names = np.array(["anna", "ben"])
+    held = Population("town", {}, names, np.zeros((2, 4)), None, np.ones(2, int), {"club": np.array(["red", ""])})
+    assert attributes_of(held) == {"club": {"anna": "red"}}

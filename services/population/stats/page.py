@@ -1,11 +1,9 @@
 """Statistics -> one HTML file that needs nothing else: no request, no script. It shows counts and distances only."""
 
 from services.population.stats import sections
+from services.population.stats.document import document
 from services.population.stats.markup import definitions, paragraph, text
 from services.population.stats.measure import Statistics
-from services.population.stats.style import CSS
-
-POLICY = "default-src 'none'; style-src 'unsafe-inline'"  # a browser would refuse any request
 
 DEFINITIONS = {
     "identity": "One person. k counts identities, not photos; all photos of an identity go to one crowd.",
@@ -58,23 +56,7 @@ def page(of: Statistics) -> str:
         "<h2>Limits</h2>",
         *(paragraph(limit) for limit in LIMITS),
     ]
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="robots" content="noindex">
-<title>Population {name}: statistics</title>
-<style>{CSS}</style>
-</head>
-<body>
-<main>
-{chr(10).join(body)}
-</main>
-</body>
-</html>
-"""
+    return document(f"Population {of.population}: statistics", body)
 
 
 def _threshold(of: Statistics) -> str:

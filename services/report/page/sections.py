@@ -10,6 +10,7 @@ from services.report.page.words import amount, named, percent, rate
 from services.report.report import Report
 from services.report.results import Attack, Measure
 
+NOT_COMPARED = "not compared"  # too few people, or no group: those of whom nothing is known
 MOST_ROWS = 500  # of misses on the page; all are in the JSON
 FOUND = "faces found"  # the measure that privacy is drawn against
 
@@ -165,7 +166,7 @@ def fairness(of: Report) -> str:
                 (one for one in group.attacks if not one.clustered), key=lambda one: one.rank1.value, default=None
             )
             by = {one.name: one for one in group.measures}
-            told = "too few to say" if worst is None else rate(worst.rank1)
+            told = NOT_COMPARED if worst is None else rate(worst.rank1)
             rows.append((group.value, group.people, group.faces, told, *(_measure(by.get(name)) for name in names)))
         parts.append(f"<h3>{text(attribute)}</h3>")
         parts.append(table(("group", "people", "faces", "best attack's rank-1", *names), rows, "mixed"))
@@ -220,6 +221,6 @@ PROTOCOL = (
     "that shares its place with t others counts 1/t. Intervals of 95 %: people drawn with replacement, 1,000 times."
 )
 GROUPS = (
-    "Values are what networks and colours suggest, the majority over a person's originals. Probes are of the group, "
+    "Values are a population's where it was named, else what networks and colours suggest. Probes are of the group, "
     "the gallery is everybody's. Small groups have wide intervals; groups of fewer than five people are counted only."
 )

@@ -1,8 +1,7 @@
 """The parts of the page in the order in which an auditor reads."""
 
+from services.population.stats.document import POLICY, document
 from services.population.stats.markup import paragraph, text
-from services.population.stats.page import POLICY
-from services.population.stats.style import CSS
 from services.report.page import sections
 from services.report.page.claims import claims
 from services.report.page.verdict import verdict
@@ -14,6 +13,7 @@ main { max-width: 62rem; }
 .mixed td:first-child { white-space: nowrap; }
 summary { cursor: pointer; font-weight: 600; margin: 1rem 0 .3rem; }
 .faces img { width: 6.5rem; height: 6.5rem; display: block; border-radius: .3rem; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: .85rem; }
 .faces td { padding: .15rem .3rem .15rem 0; border: 0; text-align: left; vertical-align: middle; }
 """
 
@@ -48,20 +48,4 @@ def page_of(of: Report, public: bool) -> str:
         *(paragraph(limit) for limit in of.limits),
         "" if public else f"<pre>{text(of.command)}</pre>",
     ]
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{PICTURES}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="robots" content="noindex">
-<title>{name}: privacy report</title>
-<style>{CSS}{MORE}pre {{ white-space: pre-wrap; overflow-wrap: anywhere; font-size: .85rem; }}</style>
-</head>
-<body>
-<main>
-{chr(10).join(body)}
-</main>
-</body>
-</html>
-"""
+    return document(f"{of.name}: privacy report", body, MORE, PICTURES)

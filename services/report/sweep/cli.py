@@ -2,9 +2,6 @@
 
 import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -13,14 +10,16 @@ from rich.console import Console
 
 from services.anonymizer.models import Embedder, Models, choose, find_embedder, find_generator
 from services.anonymizer.models.find import DEFAULTS
-from services.errors import ConfigurationError, ReportError
+from services.errors import ReportError
 from services.files import require_parent
+from services.local_triton import serving
 from services.population.enroll.about import population_folder
 from services.population.enroll.store import read_population
 from services.population.people import Population
 from services.population.sample import sampler_for
 from services.population.tell import tell
 from services.provenance import PROVENANCE, VERSION_FOLDER
+from services.report.look import UNINVOLVED
 from services.report.sweep.cells import Axes, measured, read_algorithms, read_ks, read_weightings, split
 from services.report.sweep.flow import Work, make_sweep
 from services.report.sweep.page import Swept, write_page
@@ -29,8 +28,6 @@ from services.report.sweep.published import read_curves
 from services.report.sweep.run import Wish
 from services.report.sweep.target import Aim, Side, pick
 from services.settings import Settings, settings
-
-UNINVOLVED = ("mobileface", "faceres")
 
 
 def sweep(
@@ -100,7 +97,7 @@ def sweep(
         _check(aim, axes, wish, models)
     curves = read_curves(published)
     work = Work(wish, axes, every, aim, models, own.model_repository)
-    outcomes = make_sweep(work, out, partial(_serving, triton, own), Console(stderr=True))
+    outcomes = make_sweep(work, out, lambda models: serving(triton, own, models, "sweep"), Console(stderr=True))
     picked = pick(aim, outcomes, name or "POPULATION", seed, risk_renders) if aim else None
     found = Swept(
         wish.people,
@@ -214,17 +211,3 @@ def _check(aim: Aim, axes: Axes, wish: Wish, models: Models) -> None:
         raise ReportError(f"--risk-by {aim.by}: those that look are {', '.join(names)}; add it to --embedders")
     if not aim.by and names == [axes.embedders[0]]:
         raise ReportError(f"{names[0]} makes the crowds; bring mobileface or faceres to judge them, or name --risk-by")
-
-
-@contextmanager
-def _serving(url: str | None, own: Settings, models: set[str]) -> Iterator[str]:
-    """A Triton with some models: the one that was named, or one of its own."""
-    if url:
-        yield url
-        return
-    try:
-        from deploy.local.triton import LocalTriton  # here: where a cluster serves, it is not installed
-    except ModuleNotFoundError as absent:
-        raise ConfigurationError("this installation has no Triton of its own; name a running one, --triton") from absent
-    with LocalTriton(own.model_repository, models, own.home / "run" / "sweep") as server:
-        yield server.url

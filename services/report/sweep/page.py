@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from services.errors import ReportError
+from services.population.stats.document import document
 from services.population.stats.markup import definitions, figure, paragraph, share, table, text, tile
-from services.population.stats.page import POLICY
-from services.population.stats.style import CSS
 from services.report.results import Estimate
 from services.report.sweep.cells import FACTORS, Outcome, measured
 from services.report.sweep.plots import Plot, draw
@@ -85,23 +84,7 @@ def page(of: Swept) -> str:
         "<h2>Limits</h2>",
         *(paragraph(limit) for limit in LIMITS),
     ]
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="robots" content="noindex">
-<title>Sweep of k</title>
-<style>{CSS}</style>
-</head>
-<body>
-<main>
-{chr(10).join(body)}
-</main>
-</body>
-</html>
-"""
+    return document("Sweep of k", body)
 
 
 def _target(of: Swept) -> list[str]:

@@ -23,9 +23,8 @@ ABOUT = {
     "pitch error": "The same up or down.",
     "roll error": "The same for the tilt.",
     "mouth error": "Expression, by geometry alone: how much the mouth's width over the distance between the eyes "
-    "differs from the original's. A weak sign of a smile: over three photos each of 60 generated people it follows the "
-    "smile they were given with a correlation of 0.36 within a person, and a full one adds 0.014. It sees neither eyes "
-    "nor brows, and somebody else's mouth is of another width. Less is better.",
+    "differs from the original's. A weak sign of a smile: it sees neither eyes nor brows, and somebody else's "
+    "mouth is of another width. Less is better.",
 }
 _KEPT = (
     "Share of faces of which an estimator says the same as of the original, of those where it is certain there; not "
