@@ -94,8 +94,6 @@ def make_example(example: Example, run: Run, tell: Callable[[str], None]) -> lis
                 photos,
                 "--out",
                 example.page(k),
-                "--population",
-                POPULATION,
                 *others,
                 *example.further,
             )

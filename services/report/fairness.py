@@ -70,7 +70,7 @@ def groups(
     found = []
     for attribute in dict.fromkeys([*original.attributes, *known]):
         stated = known.get(attribute, {})
-        name = NAMES.get(attribute, attribute) + (", as stated or else predicted" if stated else "")
+        name = NAMES.get(attribute, attribute) + (", as the population holds it, or else predicted" if stated else "")
         of_person = _by_person(faces, original.attributes.get(attribute))
         of_person |= {one: stated[who] for one in of_person if stated.get(who := faces.people[one])}
         # Values by name, and those of whom none is known at the end.
