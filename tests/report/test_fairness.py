@@ -98,8 +98,8 @@ def test_nobody_knows_what_those_share_of_whom_nothing_is_known() -> None:
 def test_what_is_stated_goes_before_what_is_predicted() -> None:
     found = told(known={"age_group": {"person 0": "young"}, "club": dict.fromkeys(FACES.people, "red")})
     assert (found["senior"].people, found["young"].people, found["red"].people) == (OLD - 1, YOUNG + 1, N)
-    assert "stated" in found["young"].attribute
-    assert "stated" not in told()["young"].attribute
+    assert "the population holds" in found["young"].attribute
+    assert "the population holds" not in told()["young"].attribute
 
 
 def face_of(angle: float, lightness: float = 60.0) -> np.ndarray:
