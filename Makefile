@@ -63,8 +63,8 @@ watch: setup
 	@$(BIN)/anonfaces local watch $(if $(TRAFFIC),--traffic)
 
 report: setup
-	@$(BIN)/anonfaces models pull mobileface faceres age-gender
-	@for model in mobileface faceres age-gender; do $(BIN)/anonfaces models convert $$model --stale || exit 1; done
+	@$(BIN)/anonfaces models pull mobileface faceres age-gender emotion
+	@for model in mobileface faceres age-gender emotion; do $(BIN)/anonfaces models convert $$model --stale || exit 1; done
 	@$(BIN)/anonfaces report example build/example
 
 test: setup

@@ -81,7 +81,7 @@ def verify(names: Names = None) -> None:
 def convert_models(
     what: Annotated[str | None, typer.Argument(metavar="[KIND|ROW]", help="kind of file, or catalogue row")] = None,
     file: Annotated[
-        Path | None, typer.Argument(help="your file; a folder for mobile-stylegan, tfjs, age-gender")
+        Path | None, typer.Argument(help="your file; a folder for mobile-stylegan, tfjs, age-gender, emotion")
     ] = None,
     name: Annotated[str | None, typer.Option(help="what the models of your file are called after")] = None,
     repository: Annotated[Path | None, typer.Option(help="model repository; the settings' if not given")] = None,

@@ -78,6 +78,7 @@ KINDS = {
         Kind("tfjs", "conversion.tfjs.convert", "MobileFace or FaceRes, TensorFlow.js (folder)", folder=True),
         Kind("centerface", "conversion.centerface", "CenterFace detector (.onnx)"),
         Kind("age-gender", "conversion.age_gender", "apparent age and gender, two .onnx files (folder)", folder=True),
+        Kind("emotion", "conversion.emotion", "shown emotion, TensorFlow.js (folder)", folder=True),
     )
 }
 
@@ -114,6 +115,7 @@ RECIPES = {
             ("centerface-192", "centerface-any", "centerface-any-int8"),
         ),
         Recipe("age-gender", "age-gender", ("age-gender",)),
+        Recipe("emotion", "emotion", ("emotion",)),
     )
 }
 

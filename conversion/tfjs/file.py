@@ -110,6 +110,7 @@ class TfjsModel:
 
     input: str
     side: int  # of the square picture it takes, in pixels
+    channels: int  # values of each pixel: 3, or 1 of a network that sees grey
     output: str
     nodes: tuple[Node, ...]  # without the input and the constants
     constants: dict[str, np.ndarray]  # float32 or int32, as TensorFlow has them (NHWC)
@@ -134,12 +135,13 @@ def node_names(path: Path) -> set[str]:
     return {node.name for node in _parse(json_of(path)).modelTopology.node}
 
 
-def read_model(path: Path, output: str) -> TfjsModel:
+def read_model(path: Path, output: str, channels: Literal[1, 3] = 3) -> TfjsModel:
     """Reads what a network calculates for one of its nodes.
 
     Args:
         path: the model's JSON, or a folder with nothing but one model.
         output: name of the node.
+        channels: of the picture it takes.
 
     Raises:
         ConversionError: not a TensorFlow.js graph model, damaged, larger than any face network, or it has a loop, a
@@ -157,16 +159,21 @@ def read_model(path: Path, output: str) -> TfjsModel:
     needed = [nodes[name] for name in _ordered(output, nodes)]
     open_ends = [node for node in needed if node.op == "Placeholder"]
     if len(open_ends) != 1:
-        raise ConversionError(f"{path.name}: {output} has {len(open_ends)} inputs; a recogniser takes one picture")
+        raise ConversionError(
+            f"{path.name}: {output} has {len(open_ends)} inputs; a network of faces takes one picture"
+        )
     sides = open_ends[0].sides()
-    if len(sides) != 4 or sides[1] != sides[2] or not 0 < sides[1] <= 1024 or sides[3] != 3:
-        raise ConversionError(f"{path.name}: its input is {list(sides)}, not a square picture of three channels")
+    if len(sides) != 4 or sides[1] != sides[2] or not 0 < sides[1] <= 1024 or sides[3] != channels:
+        raise ConversionError(
+            f"{path.name}: its input is {list(sides)}, not a square picture of {channels} values a pixel"
+        )
     absent = [node.name for node in needed if node.op == "Const" and node.name not in weights]
     if absent:
         raise ConversionError(f"{path.name}: no weights are stored for {absent[0]}")
     return TfjsModel(
         open_ends[0].name,
         sides[1],
+        channels,
         output,
         tuple(node for node in needed if node.op not in ("Const", "Placeholder")),
         {node.name: weights[node.name] for node in needed if node.op == "Const"},

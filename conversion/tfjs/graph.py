@@ -30,12 +30,13 @@ Operation = Callable[..., Tensor]  # of the graph, the node and its inputs
 
 
 def emit(graph: Graph, model: TfjsModel, picture: str) -> Tensor:
-    """Writes a network behind `picture float32 [N, 3, side, side]`; returns its output.
+    """Writes a network behind `picture float32 [N, channels, side, side]`; returns its output.
 
     Raises:
         ConversionError: an operation is not known here, or not in that form.
     """
-    known: dict[str, Argument] = {**model.constants, model.input: Tensor(picture, (model.side, model.side, 3))}
+    shape = (model.side, model.side, model.channels)
+    known: dict[str, Argument] = {**model.constants, model.input: Tensor(picture, shape)}
     for node in model.nodes:
         if node.op not in OPERATIONS:
             raise ConversionError(

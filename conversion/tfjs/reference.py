@@ -14,7 +14,7 @@ from conversion.tfjs.file import Node, TfjsModel
 
 
 def evaluate(model: TfjsModel, pictures: np.ndarray) -> np.ndarray:
-    """The network's output, float64 [N, ...], for `pictures float [N, side, side, 3]`.
+    """The network's output, float64 [N, ...], for `pictures float [N, side, side, channels]`.
 
     Raises:
         KeyError: an operation is not known here.

@@ -4,7 +4,7 @@ Groups of fewer than five people are listed with their numbers alone. Where an a
 a small group can still be had from the whole's and the other's: a report is for the owner of the photos.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -55,6 +55,7 @@ def groups(
     recognisers: Sequence[str],
     seed: int,
     known: Mapping[str, Mapping[str, str]] | None = None,
+    of_photos: Container[str] = (),
 ) -> list[Group]:
     """Utility and attacks of each group; probes are of the group, the gallery is everybody's.
 
@@ -62,13 +63,14 @@ def groups(
         versions: that are measured.
         recognisers: that had no part in choosing the crowds.
         known: attribute -> person -> value, as somebody stated it; goes before what the originals look like.
+        of_photos: attributes that change from photo to photo, such as emotions: nobody is grouped by them.
 
     Raises:
         ReportError: there are fewer than two people.
     """
     known = known or {}
     found = []
-    for attribute in dict.fromkeys([*original.attributes, *known]):
+    for attribute in dict.fromkeys([*(name for name in original.attributes if name not in of_photos), *known]):
         stated = known.get(attribute, {})
         name = NAMES.get(attribute, attribute) + (", as the population holds it, or else predicted" if stated else "")
         of_person = _by_person(faces, original.attributes.get(attribute))

@@ -64,6 +64,12 @@ class Wish:
     also: tuple[Opened, ...] = ()  # other releases of the same people
     known: Mapping[str, Mapping[str, str]] | None = None  # attribute -> person -> value; goes before what photos show
 
+    @property
+    def of_photos(self) -> set[str]:
+        """Attributes that change from photo to photo."""
+        told = [pair for estimator in self.estimators for pair in estimator.attributes.items()]
+        return {name for name, attribute in told if attribute.of == "photo"}
+
 
 def make_report(opened: Opened, wish: Wish, serve: Serve, console: Console) -> Report:
     """Looks at a release in all ways.
@@ -169,7 +175,7 @@ def _measure(
             )
         ),
         measures=tuple(measures),
-        groups=tuple(groups(faces, original, main, uninvolved, seed, wish.known)),
+        groups=tuple(groups(faces, original, main, uninvolved, seed, wish.known, wish.of_photos)),
         misses=tuple(misses_of(opened, originals, others, surrogate)),
         without={**unknown, **originals.without},
         limits=(*LIMITS, *_left_out(wish, versions)),

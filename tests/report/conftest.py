@@ -10,7 +10,7 @@ import pytest
 
 from services.settings import Settings
 
-MEASURING = ("mobileface", "faceres", "age-gender")
+MEASURING = ("mobileface", "faceres", "age-gender", "emotion")
 
 
 def anonfaces(*arguments: object, check: bool = True, **environment: object) -> subprocess.CompletedProcess[str]:

@@ -102,6 +102,13 @@ def test_what_is_stated_goes_before_what_is_predicted() -> None:
     assert "the population holds" not in told()["young"].attribute
 
 
+def test_nobody_is_grouped_by_what_changes_from_photo_to_photo() -> None:
+    shown = replace(BEFORE, attributes={**BEFORE.attributes, "emotion": np.full(ROWS, "happy")})
+    found = groups(FACES, shown, [AFTER], ["one"], 0, of_photos={"emotion"})
+    assert {one.attribute for one in found} == {"age group"}
+    assert "happy" in {one.value for one in groups(FACES, shown, [AFTER], ["one"], 0)}
+
+
 def face_of(angle: float, lightness: float = 60.0) -> np.ndarray:
     """A picture of one colour with an individual typology angle, in degrees."""
     yellow = (lightness - 50) / np.tan(np.radians(angle))

@@ -5,7 +5,7 @@ import pytest
 
 from services.report.loss import OWN, losses
 from services.report.system.composition import composition
-from services.report.system.difference import differencing
+from services.report.system.difference import SURROGATE, differencing
 from services.report.system.inversion import learned_inversion
 from services.report.system.membership import crowd_membership
 from services.report.system.oracle import look_up_oracle
@@ -75,6 +75,7 @@ def test_learned_inversion_names_one_of_a_crowd_and_no_more():
     assert found["chance within the crowd"].value == pytest.approx(0.2)
     assert found["named right"].interval.low <= 0.2
     assert found["somebody of the crowd named"].value > 0.5
+    assert found["chance of somebody of the crowd"].value == pytest.approx(5 / 200)
     assert attack.claimed
     assert "no more than one" in attack.verdict
 
@@ -105,6 +106,24 @@ def test_differencing_fails_where_the_index_holds_something_else():
     points, crowd = people(30), np.repeat(np.arange(6), 5)
     found = figures_of(differencing(points, crowd, dict(enumerate(people(6, seed=8))), np.full(6, 5), SEED))
     assert found["named right"].value < 0.5
+
+
+def test_differencing_does_without_the_index_where_surrogates_are_means_of_another_length():
+    points, crowd = people(30), np.repeat(np.arange(6), 5)
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    means = {number: points[crowd == number].mean(axis=0) for number in range(6)}
+    shown = {number: mean / np.linalg.norm(mean) for number, mean in means.items()}
+    plain = figures_of(differencing(points, crowd, shown, np.full(6, 5), SEED))
+    found = figures_of(differencing(points, crowd, shown, np.full(6, 5), SEED, SURROGATE))
+    assert found["named right"].value > max(0.9, plain["named right"].value - 1e-9)
+    assert found["median distance"].value < plain["median distance"].value
+    assert found["chance"].value == pytest.approx(1 / 26)
+
+
+def test_differencing_asks_only_for_crowds_whose_surrogate_was_seen():
+    points, crowd = people(30), np.repeat(np.arange(6), 5)
+    seen = {0: points[crowd == 0].mean(axis=0)}
+    assert figures_of(differencing(points, crowd, seen, np.full(6, 5), SEED))["named right"].interval.trials == 5
 
 
 def test_differencing_asks_only_for_people_of_crowds_that_are_all_here():

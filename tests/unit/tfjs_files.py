@@ -30,9 +30,9 @@ def encoded(text: str) -> str:
 class Network:
     """Grows a topology node by node; tests change `nodes` and `manifest` before they are written."""
 
-    def __init__(self, side: int = SIDE, seed: int = 0):
+    def __init__(self, side: int = SIDE, seed: int = 0, channels: int = 3):
         self.rng = np.random.default_rng(seed)
-        dims = [{"size": str(size)} for size in (-1, side, side, 3)]
+        dims = [{"size": str(size)} for size in (-1, side, side, channels)]
         self.nodes: list[dict[str, Any]] = []
         self.manifest: list[dict[str, Any]] = []
         self.data = b""

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from services.anonymizer.models.rows import Detector, Embedder, Estimator, Generator, Inverter
+from services.anonymizer.models.rows import Detector, Embedder, Estimator, Generator, Inverter, Of
 from services.anonymizer.models.shipped import DETECTORS, EMBEDDERS, ESTIMATORS, GENERATORS, INVERTERS
 from services.errors import ConfigurationError
 from services.provenance import PROVENANCE, VERSION_FOLDER
@@ -44,10 +45,23 @@ def find_generator(name: str, repository: Path) -> Generator:
     return _find(name, Generator, GENERATORS, repository)
 
 
-def find_estimators(repository: Path) -> list[Estimator]:
-    """The estimators whose models are converted, brought ones and ours; few have any. Raises ConfigurationError."""
+def find_estimators(repository: Path, of: Of | None = None) -> list[Estimator]:
+    """The estimators whose models are converted, brought ones and ours; few have any.
+
+    Args:
+        of: of people, or of photos: others' attributes, and estimators that have no more, are left out.
+
+    Raises:
+        ConfigurationError: a model's row cannot be read.
+    """
     rows = {**_brought(Estimator, repository), **ESTIMATORS}
-    return [row for row in rows.values() if (repository / row.model / VERSION_FOLDER / PROVENANCE).is_file()]
+    there = [row for row in rows.values() if (repository / row.model / VERSION_FOLDER / PROVENANCE).is_file()]
+    return there if of is None else [row for row in map(partial(_only, of=of), there) if row.attributes]
+
+
+def _only(row: Estimator, of: Of) -> Estimator:
+    kept = {name: attribute for name, attribute in row.attributes.items() if attribute.of == of}
+    return row.model_copy(update={"attributes": kept})
 
 
 DEFAULTS = {"detector": "centerface", "embedder": "dlib-resnet", "generator": "mobile-stylegan-1024"}

@@ -1,6 +1,6 @@
 """What is known of a model, by what it is used for: one row each."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -99,6 +99,9 @@ class Inverter(_Row):
     w_dims: Annotated[int, Field(gt=0)]
 
 
+Of = Literal["person", "photo"]
+
+
 class Attribute(BaseModel):
     """What an output of an estimator tells: shares of its classes, which add up to 1."""
 
@@ -107,6 +110,7 @@ class Attribute(BaseModel):
     output: str
     values: dict[str, tuple[int, int]]  # the first and the last class that make up a value
     certain: Annotated[float, Field(gt=0.5, le=1)]  # a value with a smaller share is not told
+    of: Of = "person"  # whether another photo of the same person would say the same
 
 
 class Estimator(_Row):

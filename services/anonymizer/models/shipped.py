@@ -93,5 +93,27 @@ ESTIMATORS = {
                 "gender": Attribute(output="gender", values={"female": (0, 0), "male": (1, 1)}, certain=0.98),
             },
         ),
+        Estimator(
+            name="emotion",
+            model="emotion",
+            aligner="centerface5-look192-similarity150",
+            chip_px=64,
+            attributes={
+                "emotion": Attribute(
+                    output="emotion",
+                    values={
+                        "angry": (0, 0),
+                        "disgusted": (1, 1),
+                        "fearful": (2, 2),
+                        "happy": (3, 3),
+                        "sad": (4, 4),
+                        "surprised": (5, 5),
+                        "neutral": (6, 6),
+                    },
+                    certain=0.7,
+                    of="photo",
+                )
+            },
+        ),
     )
 }

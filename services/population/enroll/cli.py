@@ -139,7 +139,7 @@ def _job(folder: Path, embedder: str | None, generator: str | None, several: Sev
     """What enrolling photos takes, and why there will be no latents if there will be none."""
     models = choose(settings().model_copy(update=_named(embedder=embedder, generator=generator)))
     inverter, without = inverter_for(models, settings().model_repository)
-    estimators = tuple(find_estimators(settings().model_repository))
+    estimators = tuple(find_estimators(settings().model_repository, of="person"))
     return Job(name_of(folder.resolve()), models, inverter, estimators, several, settings()), without
 
 

@@ -4,6 +4,8 @@ from services.population.stats.markup import paragraph, table
 from services.report.faces import RELEASED, SURROGATE
 from services.report.page.words import rate
 from services.report.report import Report
+from services.report.system.difference import INDEX
+from services.report.system.difference import SURROGATE as WITHOUT
 
 
 def claims(of: Report) -> str:
@@ -30,7 +32,8 @@ def claims(of: Report) -> str:
         ("the same, with hair, clothes and place", "no", f"finished photos: {worst(RELEASED)}"),
         ("who asks whether somebody is in a crowd", "no", told("crowd membership")),
         ("who may ask the service", "no", told("look-up oracle")),
-        ("who knows all others of a crowd, and has the index", "no", told("difference")),
+        ("who knows all others of a crowd, and has the index", "no", told(INDEX)),
+        ("who knows all others of a crowd, without the index", "no", told(WITHOUT)),
         ("who has two releases of the same people", "no", told("composition")),
         ("strangers, who are not enrolled", "no: they get the nearest crowd's face, and no k", ""),
         ("who has the map of the enrolled, or its key", "no: they hold who is in which crowd", ""),

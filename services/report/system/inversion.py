@@ -47,6 +47,11 @@ def learned_inversion(
         ),
         Figure("chance within the crowd", "1 / people of the crowd who are in this gallery", line),
         Figure("somebody of the crowd named", "share of people", any_one.value, any_one),
+        Figure(
+            "chance of somebody of the crowd",
+            "people of the crowd, of all who are in this gallery",
+            float((np.bincount(at)[at] / len(at)).mean()),
+        ),
     )
     within = exact.low <= line
     return SystemAttack(

@@ -9,7 +9,7 @@ from services.report.faces import Faces, Version
 from services.report.opened import Opened
 from services.report.results import SystemAttack
 from services.report.system.composition import composition
-from services.report.system.difference import differencing
+from services.report.system.difference import SURROGATE, differencing
 from services.report.system.inversion import learned_inversion
 from services.report.system.membership import crowd_membership
 from services.report.system.oracle import look_up_oracle
@@ -56,13 +56,21 @@ def system_attacks(
         some = firsts[np.isin(crowds[firsts], list(shown))]
         behind = np.array([shown[int(crowd)] for crowd in crowds[some]])
         found.append(learned_inversion(original.embeddings[other][some], crowds[some], behind, other, seed))
+        means = _mean_of_each(faces, original.embeddings[other], firsts)
+        found.append(differencing(means, crowds[firsts], shown, sizes, seed, SURROGATE))
     centroids = dict(enumerate(opened.index.crowds.centroids))
-    means = [original.embeddings[own][faces.identities == person].mean(axis=0) for person in faces.identities[firsts]]
-    found.append(differencing(np.array(means), crowds[firsts], centroids, sizes, seed))
+    means = _mean_of_each(faces, original.embeddings[own], firsts)
+    found.append(differencing(means, crowds[firsts], centroids, sizes, seed))
     for release in also:
         k = min(opened.index.k, release.index.k)
         found.append(composition(opened.crowd_of(), release.crowd_of(), k, release.out.name, seed))
     return found
+
+
+def _mean_of_each(faces: Faces, embeddings: np.ndarray, firsts: np.ndarray) -> np.ndarray:
+    """float64 [people, d]: the mean of all photos of each person whose first one is named."""
+    people = faces.identities[firsts]
+    return np.array([embeddings[faces.identities == one].astype(np.float64).mean(axis=0) for one in people])
 
 
 def _crowd_of(faces: Faces, enrolment: Enrolment | None) -> np.ndarray:

@@ -24,7 +24,7 @@ ABOUT = {
     "roll error": "The same for the tilt.",
     "mouth error": "Expression, by geometry alone: how much the mouth's width over the distance between the eyes "
     "differs from the original's. A weak sign of a smile: it sees neither eyes nor brows, and somebody else's "
-    "mouth is of another width. Less is better.",
+    "mouth is of another width. Less is better. `emotion kept` is the network's word, where one is installed.",
 }
 _KEPT = (
     "Share of faces of which an estimator says the same as of the original, of those where it is certain there; not "
