@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,20 @@ def check_model(repository: Path, name: str) -> dict[str, Any]:
             "convert it again with `anonfaces models convert`"
         )
     return provenance
+
+
+def is_converted(repository: Path, name: str) -> bool:
+    """Whether a model lies in a repository; whether it is whole, `check_model` says."""
+    return (repository / name / VERSION_FOLDER / PROVENANCE).is_file()
+
+
+def how_to_bring(names: Sequence[str]) -> str:
+    """Says that rows of the weights catalogue are wanted, and the commands that bring them."""
+    converting = " && ".join(f"anonfaces models convert {name}" for name in names)
+    return (
+        f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} not here; bring "
+        f"{'it' if len(names) == 1 else 'them'} with `anonfaces models pull {' '.join(names)} && {converting}`"
+    )
 
 
 def weights_of(model: str, repository: Path) -> str:

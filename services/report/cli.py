@@ -21,7 +21,7 @@ from services.population.enroll.making import inverter_for
 from services.population.enroll.store import read_population
 from services.population.sample import sampler_for
 from services.population.tell import tell
-from services.provenance import PROVENANCE, VERSION_FOLDER
+from services.provenance import how_to_bring, is_converted
 from services.release.terms import private_of
 from services.release.whose import read_whose
 from services.release.write import write_at_once
@@ -168,12 +168,9 @@ def _wish(
     own = opened.models.embedder.name
     names = [name for name in recogniser or UNINVOLVED if name != own]
     embedders = [find_embedder(name, repository) for name in names]
-    missing = [one.name for one in embedders if not (repository / one.model / VERSION_FOLDER / PROVENANCE).is_file()]
+    missing = [one.name for one in embedders if not is_converted(repository, one.model)]
     if missing:
-        raise ReportError(
-            f"{', '.join(missing)} is not here; bring it with `anonfaces models pull {' '.join(missing)}` and "
-            f"`anonfaces models convert {missing[0]}`"
-        )
+        raise ReportError(how_to_bring(missing))
     if not embedders:
         raise ReportError(f"{own} chose the crowds; name a --recogniser that had no part in them")
     unknown = [name for name in baseline or [] if name not in NAMES]

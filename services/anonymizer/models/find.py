@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from services.anonymizer.models.rows import Detector, Embedder, Estimator, Generator, Inverter, Of
 from services.anonymizer.models.shipped import DETECTORS, EMBEDDERS, ESTIMATORS, GENERATORS, INVERTERS
 from services.errors import ConfigurationError
-from services.provenance import PROVENANCE, VERSION_FOLDER
+from services.provenance import PROVENANCE, VERSION_FOLDER, is_converted
 from services.settings import Settings
 
 Row = TypeVar("Row", Detector, Embedder, Generator, Inverter, Estimator)
@@ -55,7 +55,7 @@ def find_estimators(repository: Path, of: Of | None = None) -> list[Estimator]:
         ConfigurationError: a model's row cannot be read.
     """
     rows = {**_brought(Estimator, repository), **ESTIMATORS}
-    there = [row for row in rows.values() if (repository / row.model / VERSION_FOLDER / PROVENANCE).is_file()]
+    there = [row for row in rows.values() if is_converted(repository, row.model)]
     return there if of is None else [row for row in map(partial(_only, of=of), there) if row.attributes]
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, get_args
 import typer
 from rich.console import Console
 
-from services.anonymizer.models import Embedder, Models, choose, find_embedder, find_generator
+from services.anonymizer.models import Models, choose, find_embedder, find_generator
 from services.anonymizer.models.find import DEFAULTS
 from services.errors import ReportError
 from services.files import require_parent
@@ -18,7 +18,7 @@ from services.population.enroll.store import read_population
 from services.population.people import Population
 from services.population.sample import sampler_for
 from services.population.tell import tell
-from services.provenance import PROVENANCE, VERSION_FOLDER
+from services.provenance import how_to_bring, is_converted
 from services.report.look import UNINVOLVED
 from services.report.sweep.cells import Axes, measured, read_algorithms, read_ks, read_weightings, split
 from services.report.sweep.flow import Work, make_sweep
@@ -143,20 +143,13 @@ def _aim(risk: float | None, by: str | None, side: str) -> Aim | None:
 def _embedders(named: str | None, models: Models, repository: Path) -> tuple[str, ...]:
     """Names of those that partition. Raises ReportError: one that was named is not converted."""
     if named is None:
-        others = [name for name in UNINVOLVED if _is_here(find_embedder(name, repository), repository)]
+        others = [name for name in UNINVOLVED if is_converted(repository, find_embedder(name, repository).model)]
         return tuple(dict.fromkeys([models.embedder.name, *others]))
     names = split(named, "--embedders")
-    missing = [name for name in names if not _is_here(find_embedder(name, repository), repository)]
+    missing = [name for name in names if not is_converted(repository, find_embedder(name, repository).model)]
     if missing:
-        raise ReportError(
-            f"{', '.join(missing)} is not here; bring it with `anonfaces models pull {' '.join(missing)}` and "
-            f"`anonfaces models convert {' '.join(missing)}`"
-        )
+        raise ReportError(how_to_bring(missing))
     return names
-
-
-def _is_here(embedder: Embedder, repository: Path) -> bool:
-    return (repository / embedder.model / VERSION_FOLDER / PROVENANCE).is_file()
 
 
 def _wish(
@@ -173,7 +166,7 @@ def _wish(
     repository = own.model_repository
     embedders = {name: find_embedder(name, repository) for name in axes.embedders}
     further = [find_embedder(name, repository) for name in (models.embedder.name, *UNINVOLVED)]
-    looking = {**embedders, **{one.name: one for one in further if render and _is_here(one, repository)}}
+    looking = {**embedders, **{one.name: one for one in further if render and is_converted(repository, one.model)}}
     generators = {name: find_generator(name, repository) for name in axes.generators}
     if population is not None:
         latents_of(population)
