@@ -1,7 +1,7 @@
 """The same figures for groups of people: does the release treat them alike?
 
-Groups of fewer than five people are listed with their numbers alone. Where an attribute has two values, the figures of
-a small group can still be had from the whole's and the other's: a report is for the owner of the photos.
+Groups of fewer than five people are listed with their numbers alone. Their figures can still be had from the whole's
+and the other groups': a report is for the owner of the photos, and disclosure.py makes of it what others may read.
 """
 
 from collections.abc import Container, Mapping, Sequence

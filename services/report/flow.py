@@ -153,6 +153,7 @@ def _measure(
         name=opened.out.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=wish.command,
+        seed=seed,
         k=opened.index.k,
         smallest=int(sizes.min()),
         chance=chance(faces, sizes),

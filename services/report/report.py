@@ -1,9 +1,10 @@
 """All that a report says, before it becomes a page or JSON. Figures of groups and of the whole; of no single person."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from typing import Any
 
+from services.report.disclosure import less_told
 from services.report.results import Attack, Estimate, Group, Measure, Miss, SystemAttack
 
 FORMAT = "anonfaces-report-1"
@@ -33,6 +34,7 @@ class Report:
     name: str  # of the release's folder
     created: str
     command: str  # that makes the report again
+    seed: int  # of its draws; that of the index is in `structure`
     k: int  # of the index
     smallest: int  # people of the smallest crowd of the index
     chance: float  # 1 / people of the crowd in the index, mean over probes: what is promised
@@ -56,9 +58,14 @@ class Report:
         which tells where the originals are.
         """
         left_out = {"pictures", "misses", "command"} if public else {"pictures"}
-        told = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in left_out}
+        of = self.for_others() if public else self
+        told = {name: getattr(of, name) for name in of.__dataclass_fields__ if name not in left_out}
         plain: dict[str, Any] = _plain(told)
         return {"format": FORMAT, **plain}
+
+    def for_others(self) -> "Report":
+        """The same, of whose groups no figures of a few people can be worked out."""
+        return replace(self, groups=tuple(less_told(self.groups)))
 
     def worst(self, way: str, attacks: tuple[str, ...] | None = None) -> Attack | None:
         """The attack with the highest rank-1 on a way to hide, by recognisers that chose no crowds; None: none.

@@ -22,9 +22,10 @@ def page_of(of: Report, public: bool) -> str:
     """The whole file.
 
     Args:
-        public: leaves out what is for the owner alone: which photos went wrong, and pictures of originals.
+        public: leaves out what is for the owner alone: which photos went wrong, and pictures of originals; and figures
+            from which those of a few people could be worked out.
     """
-    name = text(of.name)
+    of, name = of.for_others() if public else of, text(of.name)
     whom = (
         "It may be published with the release."
         if public
