@@ -8,12 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 from time import monotonic, sleep
 from urllib.parse import urlsplit
 
+import grpc
 import httpx
 import numpy as np
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.local.process import wait_until
 from deploy.local.stack import Service
+from services.proto import anonfaces_v1_pb2 as pb
 from tests.conftest import as_bytes
 from tests.faults.conftest import JPEG, metric, post
 
@@ -157,10 +160,17 @@ def _cancelled(service: Service) -> float:
     return sum(float(line.split()[-1]) for line in lines if 'photos_total{outcome="cancelled"}' in line)
 
 
-def test_slow_reader_of_an_answer_is_given_up_and_what_is_held_for_it_comes_back(tight, judge, astronaut):
-    noise = np.random.default_rng(0).integers(0, 96, (2048, 2048, 3), dtype=np.uint8)  # no PNG makes little of it
-    photo = as_bytes(np.kron(astronaut // 2, np.ones((4, 4, 1), np.uint8)) + noise, "JPEG")
+@pytest.fixture(scope="module")
+def noisy(astronaut) -> bytes:
+    """A photo of which no PNG makes little."""
+    noise = np.random.default_rng(0).integers(0, 96, (2048, 2048, 3), dtype=np.uint8)
+    return as_bytes(np.kron(astronaut // 2, np.ones((4, 4, 1), np.uint8)) + noise, "JPEG")
+
+
+def test_slow_reader_of_an_answer_is_given_up_and_what_is_held_for_it_comes_back(tight, judge, noisy):
+    photo = noisy
     request = head(tight.url, len(photo)).replace(b"/anonymize ", b"/anonymize?format=png ")
+    before = _gave_up(tight, "http", "anonymize")
     with socket.socket() as reader:
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         place = urlsplit(tight.url)
@@ -170,6 +180,38 @@ def test_slow_reader_of_an_answer_is_given_up_and_what_is_held_for_it_comes_back
         wait(tight, lambda: metric(tight.url, "anonfaces_photos_in_work") == 0)
         assert judge.check(post(tight.url, judge.photo)).status_code == 200
         wait(tight, lambda: is_idle(tight), 60)
+    assert _gave_up(tight, "http", "anonymize") == before + 1
+
+
+def test_grpc_client_that_does_not_read_is_hung_up_on_and_what_is_held_for_it_comes_back(tight, judge, noisy):
+    png = pb.Options(format="png")
+    asked = {
+        "Anonymize": (pb.AnonymizeRequest(photo=noisy, options=png), "anonymize"),
+        "AnonymizeStream": (pb.Frame(photo=noisy, options=png), "anonymize_stream"),
+    }
+    for method, (message, endpoint) in asked.items():
+        before = _gave_up(tight, "grpc", endpoint)
+        # A small window that does not grow; and as a stream of answers, none is taken before somebody asks for it.
+        with grpc.insecure_channel(tight.grpc_url.partition("//")[2], [("grpc.http2.bdp_probe", 0)]) as channel:
+            call = channel.stream_stream(f"/anonfaces.v1.Anonymizer/{method}", type(message).SerializeToString)
+            answers = call(iter([message] * (3 if "Stream" in method else 1)))
+            wait(
+                tight, lambda: metric(tight.url, "anonfaces_bytes_held") > len(noisy) + 1_000_000
+            )  # the answer as well
+            wait(tight, lambda: metric(tight.url, "anonfaces_photos_in_work") == 0)
+            assert judge.check(post(tight.url, judge.photo)).status_code == 200
+            assert answers.code() is grpc.StatusCode.UNAVAILABLE  # the connection is gone
+        wait(tight, lambda: is_idle(tight))
+        assert _gave_up(tight, "grpc", endpoint) == before + 1
+    assert "Traceback" not in tight.server.tail()
+
+
+def _gave_up(service: Service, protocol: str, endpoint: str) -> float:
+    """Requests that ended without a client."""
+    text = httpx.get(f"{service.url}/metrics", timeout=30).text
+    wanted = {"endpoint": endpoint, "protocol": protocol, "outcome": "cancelled"}
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    return sum(one.value for one in samples if one.name == "anonfaces_requests_total" and one.labels == wanted)
 
 
 async def test_event_loop_is_not_held_up_by_large_photos(tight, large):

@@ -2,11 +2,15 @@
 
 import re
 
+import grpc
 import httpx
+import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.local.stack import Service
+from services.proto import anonfaces_v1_pb2 as pb
+from services.proto.anonfaces_v1_pb2_grpc import AnonymizerStub
 
 JPEG = {"Content-Type": "image/jpeg"}
 
@@ -57,6 +61,25 @@ def test_counters_are_those_of_all_workers(pair, astronaut_jpeg):
     hits = total(after, "anonfaces_surrogate_lookups_total", "'hit'")
     assert total(after, "anonfaces_surrogate_lookups_total") - total(before, "anonfaces_surrogate_lookups_total") == 24
     assert hits >= 22  # each process renders the surrogate once
+
+
+def test_every_worker_answers_on_the_grpc_port_and_counts(pair, astronaut_jpeg):
+    listening = [
+        {place.laddr.port for place in process.net_connections("tcp") if place.status == psutil.CONN_LISTEN}
+        for process in pair.server.descendants()
+    ]
+    assert sum(pair.grpc_port in ports for ports in listening) == 2
+    name, labels = "anonfaces_requests_total", ("'grpc'", "'anonymize'", "'ok'")
+    before = total(series(pair.url), name, *labels)
+    answers = set()
+    for _ in range(12):  # a connection each, not shared with others of this process
+        with grpc.insecure_channel(
+            pair.grpc_url.partition("//")[2], [("grpc.use_local_subchannel_pool", 1)]
+        ) as channel:
+            answer = AnonymizerStub(channel).Anonymize(pb.AnonymizeRequest(photo=astronaut_jpeg), timeout=60)
+            answers.add(answer.photo)
+    assert len(answers) == 1
+    assert total(series(pair.url), name, *labels) == before + 12
 
 
 def test_paths_and_options_that_anybody_makes_up_add_no_series(http, stack):

@@ -14,6 +14,7 @@ import grpc
 
 from services import metrics, tracing
 from services.anonymizer.api.access import token_of
+from services.anonymizer.api.hang_up import hang_up
 from services.anonymizer.api.messages import known, trailing
 from services.anonymizer.api.operations import Operations, Read
 from services.anonymizer.api.record import record
@@ -53,6 +54,10 @@ class Room:
             yield
         finally:
             self._streams -= 1
+
+
+class NotRead(DeadlineExceeded):
+    """The client does not read its answer, and could not be told either: it is hung up on."""
 
 
 class Call:
@@ -100,12 +105,12 @@ class Call:
         raise DeadlineExceeded("the next frame did not come in time; open a stream when there are frames to send")
 
     async def send(self, answer: Any) -> None:
-        """Raises DeadlineExceeded if the client does not read it: what is held for it would be held for ever."""
+        """Raises NotRead if the client does not read it: what is held for it would be held for ever."""
         try:
             async with asyncio.timeout(self.limit_s):
                 await self._context.write(answer)
         except TimeoutError:
-            raise DeadlineExceeded("the answer was not read in time") from None
+            raise NotRead("the answer was not read in time") from None
 
     def photo(self, data: bytes) -> Read:
         """A photo that has come already, for operations to read."""
@@ -132,7 +137,7 @@ def guarded(endpoint: str, work: Work, room: Room) -> Serve:
     """
 
     async def serve(requests: AsyncIterator[Any], context: Any) -> None:
-        outcome, start, refusal = "ok", perf_counter(), None
+        outcome, start, refusal, unread = "ok", perf_counter(), None, False
         headers = {name: value for name, value in context.invocation_metadata() or () if isinstance(value, str)}
         try:
             with tracing.span(endpoint, headers, protocol="grpc"):
@@ -146,9 +151,13 @@ def guarded(endpoint: str, work: Work, room: Room) -> Serve:
             outcome = "cancelled"
             raise
         except Exception as error:
-            outcome, refusal = _refusal(error, endpoint)
+            unread = isinstance(error, NotRead)
+            outcome, refusal = ("cancelled", None) if unread else _refusal(error, endpoint)
         finally:
             record("grpc", endpoint, outcome, start)
+        if unread:
+            await asyncio.to_thread(hang_up, context.peer(), room.doing.settings.grpc_port)
+            raise asyncio.CancelledError  # as gRPC takes it where the client has gone
         if refusal:  # only now: the error holds the photo, by its traceback
             async with asyncio.timeout(LAST_WORD_S):
                 await context.abort(*refusal)
