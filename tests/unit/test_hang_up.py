@@ -1,6 +1,5 @@
 """A connection is shut down by the name that gRPC gives its client; no other one is."""
 
-import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -8,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from services.anonymizer.api.hang_up import hang_up
+from services.anonymizer.api.hang_up import OPEN_FILES, hang_up
 
 
 @contextmanager
@@ -38,12 +37,12 @@ def test_connection_is_shut_down_and_nothing_else_is_closed(listening, calling, 
         connected(listening, calling, dual) as (client, server),
         connected("127.0.0.1", "127.0.0.1") as (other, theirs),
     ):
-        files = set(os.listdir("/dev/fd"))
+        files = {file.name for file in OPEN_FILES.iterdir()}
         assert hang_up(named(client, family), server.getsockname()[1])
         assert client.recv(1) == b""
         theirs.sendall(b"x")
         assert other.recv(1) == b"x"
-        assert set(os.listdir("/dev/fd")) == files
+        assert {file.name for file in OPEN_FILES.iterdir()} == files
 
 
 def test_other_clients_and_ports_are_left_alone():
