@@ -3,8 +3,9 @@
 import asyncio
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from time import monotonic, sleep
 from urllib.parse import urlsplit
 
@@ -12,11 +13,13 @@ import grpc
 import httpx
 import numpy as np
 import pytest
+from google.protobuf.message import Message
 from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.local.process import wait_until
 from deploy.local.stack import Service
 from services.proto import anonfaces_v1_pb2 as pb
+from services.proto.anonfaces_v1_pb2_grpc import AnonymizerStub
 from tests.conftest import as_bytes
 from tests.faults.conftest import JPEG, metric, post
 
@@ -183,33 +186,79 @@ def test_slow_reader_of_an_answer_is_given_up_and_what_is_held_for_it_comes_back
     assert _gave_up(tight, "http", "anonymize") == before + 1
 
 
-def test_grpc_client_that_does_not_read_is_hung_up_on_and_what_is_held_for_it_comes_back(tight, judge, noisy):
-    png = pb.Options(format="png")
-    asked = {
-        "Anonymize": (pb.AnonymizeRequest(photo=noisy, options=png), "anonymize"),
-        "AnonymizeStream": (pb.Frame(photo=noisy, options=png), "anonymize_stream"),
-    }
-    for method, (message, endpoint) in asked.items():
-        before = _gave_up(tight, "grpc", endpoint)
-        # A small window that does not grow; and as a stream of answers, none is taken before somebody asks for it.
-        with grpc.insecure_channel(tight.grpc_url.partition("//")[2], [("grpc.http2.bdp_probe", 0)]) as channel:
-            call = channel.stream_stream(f"/anonfaces.v1.Anonymizer/{method}", type(message).SerializeToString)
-            answers = call(iter([message] * (3 if "Stream" in method else 1)))
-            wait(
-                tight, lambda: metric(tight.url, "anonfaces_bytes_held") > len(noisy) + 1_000_000
-            )  # the answer as well
-            wait(tight, lambda: metric(tight.url, "anonfaces_photos_in_work") == 0)
-            assert judge.check(post(tight.url, judge.photo)).status_code == 200
-            assert answers.code() is grpc.StatusCode.UNAVAILABLE  # the connection is gone
+PNG = pb.Options(format="png")
+METHODS: dict[str, tuple[str, Callable[..., Message]]] = {
+    "anonymize": ("Anonymize", pb.AnonymizeRequest),
+    "anonymize_stream": ("AnonymizeStream", pb.Frame),
+}
+
+
+@contextmanager
+def calling(service: Service) -> Iterator[grpc.Channel]:
+    """A channel with a small window that does not grow."""
+    with grpc.insecure_channel(service.grpc_url.partition("//")[2], [("grpc.http2.bdp_probe", 0)]) as channel:
+        yield channel
+
+
+def ask_without_reading(
+    service: Service, channel: grpc.Channel, endpoint: str, photo: bytes, timeout: float | None = None
+) -> grpc.Call:
+    """A call whose answer waits for its client: as a stream of answers, none is taken before somebody asks for it."""
+    method, message = METHODS[endpoint]
+    call = channel.stream_stream(f"/anonfaces.v1.Anonymizer/{method}", message.SerializeToString)
+    answers = call(iter([message(photo=photo, options=PNG)]), timeout=timeout)
+    wait(service, lambda: metric(service.url, "anonfaces_bytes_held") > len(photo) + 1_000_000)  # the answer as well
+    wait(service, lambda: metric(service.url, "anonfaces_photos_in_work") == 0)
+    return answers
+
+
+def unexpected(service: Service) -> int:
+    """How often the log has an error that nobody foresaw."""
+    text = service.server.log.read_text()
+    return text.count("Traceback") + text.count("unexpected")
+
+
+@pytest.mark.parametrize("endpoint", METHODS)
+def test_grpc_client_that_does_not_read_is_hung_up_on_and_what_is_held_for_it_comes_back(tight, judge, noisy, endpoint):
+    before, errors = _gave_up(tight, "grpc", endpoint), unexpected(tight)
+    with calling(tight) as channel:
+        answers = ask_without_reading(tight, channel, endpoint, noisy)
+        assert judge.check(post(tight.url, judge.photo)).status_code == 200
+        wait(tight, lambda: not answers.is_active(), 60)
+        assert answers.code() is grpc.StatusCode.UNAVAILABLE  # the connection is gone
+    wait(tight, lambda: is_idle(tight))
+    assert (_gave_up(tight, "grpc", endpoint), unexpected(tight)) == (before + 1, errors)
+
+
+@pytest.mark.parametrize("endpoint", METHODS)
+def test_grpc_client_that_cancels_or_is_late_ends_its_own_call_alone(tight, judge, noisy, endpoint):
+    gone, late, errors = _gave_up(tight, "grpc", endpoint), _gave_up(tight, "grpc", endpoint, LATE), unexpected(tight)
+    with calling(tight) as channel:
+        ask_without_reading(tight, channel, endpoint, noisy).cancel()
         wait(tight, lambda: is_idle(tight))
-        assert _gave_up(tight, "grpc", endpoint) == before + 1
-    assert "Traceback" not in tight.server.tail()
+        answers = ask_without_reading(tight, channel, endpoint, noisy, timeout=4)
+        other = AnonymizerStub(channel).AnonymizeStream(_frames_for(6.0, judge.photo))  # until well after that
+        assert {answer.WhichOneof("result") for answer in other} == {"done"}
+        assert answers.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        wait(tight, lambda: is_idle(tight))
+    assert (_gave_up(tight, "grpc", endpoint), _gave_up(tight, "grpc", endpoint, LATE)) == (gone + 1, late + 1)
+    assert unexpected(tight) == errors
 
 
-def _gave_up(service: Service, protocol: str, endpoint: str) -> float:
-    """Requests that ended without a client."""
+def _frames_for(seconds: float, photo: bytes) -> Iterator[pb.Frame]:
+    end = monotonic() + seconds
+    while monotonic() < end:
+        yield pb.Frame(photo=photo)
+        sleep(0.5)
+
+
+LATE = "deadline_exceeded"
+
+
+def _gave_up(service: Service, protocol: str, endpoint: str, outcome: str = "cancelled") -> float:
+    """Requests that ended without a client, or at its deadline."""
     text = httpx.get(f"{service.url}/metrics", timeout=30).text
-    wanted = {"endpoint": endpoint, "protocol": protocol, "outcome": "cancelled"}
+    wanted = {"endpoint": endpoint, "protocol": protocol, "outcome": outcome}
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
     return sum(one.value for one in samples if one.name == "anonfaces_requests_total" and one.labels == wanted)
 

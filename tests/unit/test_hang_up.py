@@ -50,7 +50,7 @@ def test_other_clients_and_ports_are_left_alone():
         port = server.getsockname()[1]
         assert not hang_up(named(client, "ipv4"), port + 1)
         assert not hang_up(f"ipv4:127.0.0.1:{client.getsockname()[1] ^ 1}", port)
-        for peer in ("unix:/tmp/socket", "", "ipv4:nothing", "ipv4:127.0.0.1:"):
+        for peer in ("unix:/tmp/socket", "", "ipv4:nothing", "ipv4:127.0.0.1:", f"ipv4:nobody:{port}"):
             assert not hang_up(peer, port)
         server.sendall(b"x")
         assert client.recv(1) == b"x"

@@ -1,8 +1,9 @@
 """Closes the connection of a gRPC client that does not read its answer.
 
-gRPC ends no call whose answer waits for the client: the answer, as large as a photo, stays in its buffers for as long
-as the client keeps the connection, after the method has ended. It offers no way to give up such a call from the
-server's side. So the connection is shut down, as the HTTP side does; its other calls end as if the client had gone.
+A call whose answer waits for the client ends at the client's deadline. Where it set none, gRPC keeps the answer, as
+large as a photo, for as long as the client keeps the connection, after the method has ended, and offers the server's
+side no way to give the call up. So the connection is shut down, as the HTTP side does; its other calls end as if the
+client had gone.
 """
 
 import os
@@ -32,7 +33,10 @@ def hang_up(peer: str, port: int) -> bool:
 def _address(peer: str) -> tuple[str, int] | None:
     family, _, place = unquote(peer).partition(":")
     host, _, port = place.rpartition(":")
-    return (_plain(host.strip("[]")), int(port)) if family in ("ipv4", "ipv6") and port.isdecimal() else None
+    try:
+        return (_plain(host.strip("[]")), int(port)) if family in ("ipv4", "ipv6") else None
+    except ValueError:
+        return None
 
 
 def _plain(host: str) -> str:
@@ -45,15 +49,27 @@ def _plain(host: str) -> str:
 def _shut(number: int, wanted: tuple[str, int], port: int) -> bool:
     """Shuts down the connection behind an open file, if it is the one that is wanted."""
     try:
-        if not stat.S_ISSOCK(os.fstat(number).st_mode):
+        if not stat.S_ISSOCK(os.fstat(number).st_mode) or not _is(number, wanted, port):
             return False
-        with socket.socket(fileno=os.dup(number)) as connection:
-            if connection.family not in (socket.AF_INET, socket.AF_INET6):
-                return False
-            host, its_port, *_ = connection.getpeername()
-            if (_plain(host), its_port) != wanted or connection.getsockname()[1] != port:
-                return False
-            connection.shutdown(socket.SHUT_RDWR)
-            return True
+        own = os.dup(number)  # of which nobody else can make another file meanwhile
+        try:
+            return _is(own, wanted, port, shut=True)
+        finally:
+            os.close(own)
     except OSError:  # it was closed meanwhile, or has no peer
         return False
+
+
+def _is(number: int, wanted: tuple[str, int], port: int, shut: bool = False) -> bool:
+    """Whether an open file is a connection of a client with a port of ours; shuts it down if told to."""
+    connection = socket.socket(fileno=number)
+    try:
+        if connection.family not in (socket.AF_INET, socket.AF_INET6):
+            return False
+        host, its_port, *_ = connection.getpeername()
+        found = (_plain(host), its_port) == wanted and connection.getsockname()[1] == port
+        if found and shut:
+            connection.shutdown(socket.SHUT_RDWR)
+        return found
+    finally:
+        connection.detach()  # the file stays with whom it is of
