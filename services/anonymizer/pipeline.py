@@ -17,7 +17,7 @@ from services.anonymizer.embed import embed
 from services.anonymizer.encode import encode
 from services.anonymizer.latents import check_chosen
 from services.anonymizer.lookup import Assignment, LookUp
-from services.anonymizer.models import Models
+from services.anonymizer.models import EMOTION, Models
 from services.anonymizer.options import KEEP, Options, SurrogateOptions
 from services.anonymizer.readiness import Readiness, check_models
 from services.anonymizer.synthesise import Surrogate, Surrogates
@@ -25,7 +25,7 @@ from services.anonymizer.threads import in_thread
 from services.anonymizer.triton import Triton
 from services.errors import BadRequest, FaceRefused, KNotMet, NoFaceFound, NotFound, StrangerRefused, TooManyFaces
 from services.population.attributes import estimate
-from services.population.compatibility import EMOTION, emotion_estimator, other_generators
+from services.population.compatibility import emotion_estimator, other_generators
 from services.population.index import ClusterIndex
 from services.settings import Settings, StrangerPolicy
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from services.anonymizer.models import (
     DEFAULTS,
+    EMOTION,
     Estimator,
     Generator,
     Inverter,
@@ -16,8 +17,6 @@ from services.errors import ConfigurationError, ConversionError, IndexRefused
 from services.population.index import ClusterIndex
 from services.provenance import check_model, weights_of
 from services.settings import Settings
-
-EMOTION = "emotion"
 
 
 def models_for(index: ClusterIndex, settings: Settings) -> Models:

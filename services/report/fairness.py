@@ -70,7 +70,7 @@ def groups(
     """
     known = known or {}
     found = []
-    for attribute in dict.fromkeys([*(name for name in original.attributes if name not in of_photos), *known]):
+    for attribute in dict.fromkeys(name for name in (*original.attributes, *known) if name not in of_photos):
         stated = known.get(attribute, {})
         name = NAMES.get(attribute, attribute) + (", as the population holds it, or else predicted" if stated else "")
         of_person = _by_person(faces, original.attributes.get(attribute))

@@ -65,7 +65,7 @@ class Report:
 
     def for_others(self) -> "Report":
         """The same, of whose groups no figures of a few people can be worked out."""
-        return replace(self, groups=tuple(less_told(self.groups)))
+        return replace(self, groups=tuple(less_told(self.groups, self.measures, self.attacks)))
 
     def worst(self, way: str, attacks: tuple[str, ...] | None = None) -> Attack | None:
         """The attack with the highest rank-1 on a way to hide, by recognisers that chose no crowds; None: none.

@@ -15,7 +15,7 @@ class Estimate:
     low: float
     high: float
     trials: int  # what it is taken from: probes, pairs, faces
-    people: int  # whom these are of
+    people: int  # whom these are of; crowds, where they were drawn
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Figure:
 class SystemAttack:
     """An attack on the system rather than on a face."""
 
-    name: str  # look-up oracle, crowd membership, learned inversion, difference, composition of two releases
+    name: str  # look-up oracle, crowd membership, learned inversion, difference, composition ...
     asks: str  # what the attacker wants to know
     holds: str  # what the attacker has
     claimed: bool  # whether the guarantee is meant to withstand it

@@ -104,7 +104,8 @@ def test_what_is_stated_goes_before_what_is_predicted() -> None:
 
 def test_nobody_is_grouped_by_what_changes_from_photo_to_photo() -> None:
     shown = replace(BEFORE, attributes={**BEFORE.attributes, "emotion": np.full(ROWS, "happy")})
-    found = groups(FACES, shown, [AFTER], ["one"], 0, of_photos={"emotion"})
+    known = {"emotion": dict.fromkeys(FACES.people, "sad")}  # of a population that says so of people
+    found = groups(FACES, shown, [AFTER], ["one"], 0, known, of_photos={"emotion"})
     assert {one.attribute for one in found} == {"age group"}
     assert "happy" in {one.value for one in groups(FACES, shown, [AFTER], ["one"], 0)}
 

@@ -75,6 +75,7 @@ def test_learned_inversion_names_one_of_a_crowd_and_no_more():
     assert found["chance within the crowd"].value == pytest.approx(0.2)
     assert found["named right"].interval.low <= 0.2
     assert found["somebody of the crowd named"].value > 0.5
+    assert found["somebody of the crowd named"].interval.people == 40  # crowds were drawn: a crowd has one guess
     assert found["chance of somebody of the crowd"].value == pytest.approx(5 / 200)
     assert attack.claimed
     assert "no more than one" in attack.verdict
@@ -97,14 +98,14 @@ def test_learned_inversion_is_not_tried_on_few_crowds():
 def test_differencing_finds_everybody_whose_crowd_is_known_but_for_them():
     points, crowd = people(30), np.repeat(np.arange(6), 5)
     means = {number: points[crowd == number].mean(axis=0) for number in range(6)}
-    found = figures_of(differencing(points, crowd, means, np.full(6, 5), SEED))
+    found = figures_of(differencing(points, crowd, means, np.full(6, 5), "own", SEED))
     assert found["named right"].value == 1
     assert found["median distance"].value == pytest.approx(0, abs=1e-9)
 
 
 def test_differencing_fails_where_the_index_holds_something_else():
     points, crowd = people(30), np.repeat(np.arange(6), 5)
-    found = figures_of(differencing(points, crowd, dict(enumerate(people(6, seed=8))), np.full(6, 5), SEED))
+    found = figures_of(differencing(points, crowd, dict(enumerate(people(6, seed=8))), np.full(6, 5), "own", SEED))
     assert found["named right"].value < 0.5
 
 
@@ -113,8 +114,8 @@ def test_differencing_does_without_the_index_where_surrogates_are_means_of_anoth
     points /= np.linalg.norm(points, axis=1, keepdims=True)
     means = {number: points[crowd == number].mean(axis=0) for number in range(6)}
     shown = {number: mean / np.linalg.norm(mean) for number, mean in means.items()}
-    plain = figures_of(differencing(points, crowd, shown, np.full(6, 5), SEED))
-    found = figures_of(differencing(points, crowd, shown, np.full(6, 5), SEED, SURROGATE))
+    plain = figures_of(differencing(points, crowd, shown, np.full(6, 5), "own", SEED))
+    found = figures_of(differencing(points, crowd, shown, np.full(6, 5), "own", SEED, SURROGATE))
     assert found["named right"].value > max(0.9, plain["named right"].value - 1e-9)
     assert found["median distance"].value < plain["median distance"].value
     assert found["chance"].value == pytest.approx(1 / 26)
@@ -123,17 +124,17 @@ def test_differencing_does_without_the_index_where_surrogates_are_means_of_anoth
 def test_differencing_asks_only_for_crowds_whose_surrogate_was_seen():
     points, crowd = people(30), np.repeat(np.arange(6), 5)
     seen = {0: points[crowd == 0].mean(axis=0)}
-    assert figures_of(differencing(points, crowd, seen, np.full(6, 5), SEED))["named right"].interval.trials == 5
+    assert figures_of(differencing(points, crowd, seen, np.full(6, 5), "own", SEED))["named right"].interval.trials == 5
 
 
 def test_differencing_asks_only_for_people_of_crowds_that_are_all_here():
     points, crowd = people(30), np.repeat(np.arange(6), 5)
     means = {number: points[crowd == number].mean(axis=0) for number in range(6)}
     some, sizes = np.arange(30) > 1, np.full(6, 5)
-    share = figures_of(differencing(points[some], crowd[some], means, sizes, SEED))["named right"]
+    share = figures_of(differencing(points[some], crowd[some], means, sizes, "own", SEED))["named right"]
     assert share.value == 1
     assert share.interval.trials == 25
-    few = differencing(points[::5], crowd[::5], means, sizes, SEED)
+    few = differencing(points[::5], crowd[::5], means, sizes, "own", SEED)
     assert few.figures[0].value is None
     assert "Not tried" in few.verdict
 

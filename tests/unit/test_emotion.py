@@ -13,7 +13,7 @@ from conversion.registry import Options
 from conversion.repository import convert_file
 from conversion.tfjs.file import TfjsModel
 from conversion.triton_config import parse
-from services.anonymizer.models import ESTIMATORS, find_estimators
+from services.anonymizer.models import ESTIMATORS, Estimator, find_estimators
 from services.errors import ConversionError
 from services.settings import ROOT
 from tests.unit.tfjs_files import Network
@@ -87,6 +87,16 @@ def test_emotions_are_of_photos_and_not_of_people(tmp_path):
     convert_file("emotion", network().write(tmp_path / "file").parent, "mine", tmp_path / "models", Options())
     assert find_estimators(tmp_path / "models", of="person") == []
     assert [one.name for one in find_estimators(tmp_path / "models", of="photo")] == ["mine"]
+
+
+@pytest.mark.parametrize(("said", "of"), [({}, "photo"), ({"of": "person"}, "person"), ({"of": "photo"}, "photo")])
+def test_emotions_of_own_estimators_are_of_photos_unless_they_say_otherwise(said, of):
+    told = {"output": "o", "values": {"happy": (0, 0)}, "certain": 0.6, **said}
+    row = Estimator(
+        name="mine", model="mine", aligner=ROW.aligner, chip_px=64, attributes={"emotion": told, "hat": told}
+    )
+    assert row.attributes["emotion"].of == of
+    assert row.attributes["hat"].of == said.get("of", "person")
 
 
 def unknown(folder: Path) -> None:

@@ -15,6 +15,7 @@ from services.anonymizer.models.find import (
     find_models,
 )
 from services.anonymizer.models.rows import (
+    EMOTION,
     INPUT_STEP,
     Attribute,
     Choice,
@@ -31,6 +32,7 @@ __all__ = [
     "DEFAULTS",
     "DETECTORS",
     "EMBEDDERS",
+    "EMOTION",
     "ESTIMATORS",
     "GENERATORS",
     "INPUT_STEP",

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from services.errors import ConfigurationError
 from services.settings import Precision
@@ -99,6 +99,7 @@ class Inverter(_Row):
     w_dims: Annotated[int, Field(gt=0)]
 
 
+EMOTION = "emotion"
 Of = Literal["person", "photo"]
 
 
@@ -120,3 +121,12 @@ class Estimator(_Row):
     aligner: str
     chip_px: Side
     attributes: dict[str, Attribute]
+
+    @field_validator("attributes", mode="after")
+    @classmethod
+    def _emotions_pass(cls, told: dict[str, Attribute]) -> dict[str, Attribute]:
+        """An emotion is of a photo, also where a row was written before that could be said."""
+        shown = told.get(EMOTION)
+        if shown is None or "of" in shown.model_fields_set:
+            return told
+        return {**told, EMOTION: shown.model_copy(update={"of": "photo"})}

@@ -38,8 +38,9 @@ def learned_inversion(
         guesses[asked] = RidgeCV(STRENGTHS).fit(surrogates[learnt], embeddings[learnt]).predict(surrogates[asked])
     apart = np.linalg.norm(guesses[:, None] - embeddings[None].astype(np.float64), axis=2)
     order = apart.argsort(axis=1, kind="stable")[:, 0]
-    exact = estimate_mean((order == np.arange(len(order))).astype(np.float64), np.arange(len(order)), seed)
-    any_one = estimate_mean((at[order] == at).astype(np.float64), np.arange(len(order)), seed)
+    # All of a crowd share one surrogate, and so one guess: crowds are drawn, not people.
+    exact = estimate_mean((order == np.arange(len(order))).astype(np.float64), at, seed)
+    any_one = estimate_mean((at[order] == at).astype(np.float64), at, seed)
     line = float((1 / np.bincount(at)[at]).mean())
     figures = (
         Figure(

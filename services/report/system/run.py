@@ -57,10 +57,10 @@ def system_attacks(
         behind = np.array([shown[int(crowd)] for crowd in crowds[some]])
         found.append(learned_inversion(original.embeddings[other][some], crowds[some], behind, other, seed))
         means = _mean_of_each(faces, original.embeddings[other], firsts)
-        found.append(differencing(means, crowds[firsts], shown, sizes, seed, SURROGATE))
+        found.append(differencing(means, crowds[firsts], shown, sizes, other, seed, SURROGATE))
     centroids = dict(enumerate(opened.index.crowds.centroids))
     means = _mean_of_each(faces, original.embeddings[own], firsts)
-    found.append(differencing(means, crowds[firsts], centroids, sizes, seed))
+    found.append(differencing(means, crowds[firsts], centroids, sizes, own, seed))
     for release in also:
         k = min(opened.index.k, release.index.k)
         found.append(composition(opened.crowd_of(), release.crowd_of(), k, release.out.name, seed))
