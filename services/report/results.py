@@ -17,6 +17,11 @@ class Estimate:
     trials: int  # what it is taken from: probes, pairs, faces
     people: int  # whom these are of; crowds, where they were drawn
 
+    @property
+    def as_share(self) -> str:
+        """In words, for sentences."""
+        return f"{self.value:.0%} ({self.low:.0%} to {self.high:.0%})"
+
 
 @dataclass(frozen=True)
 class Attack:

@@ -117,6 +117,9 @@ def test_differencing_does_without_the_index_where_surrogates_are_means_of_anoth
     plain = figures_of(differencing(points, crowd, shown, np.full(6, 5), "own", SEED))
     found = figures_of(differencing(points, crowd, shown, np.full(6, 5), "own", SEED, SURROGATE))
     assert found["named right"].value > max(0.9, plain["named right"].value - 1e-9)
+    assert "looks like the mean" in differencing(points, crowd, shown, np.full(6, 5), "own", SEED, SURROGATE).verdict
+    others = dict(enumerate(people(6, seed=8)))
+    assert "by guessing (3.8%)" in differencing(points, crowd, others, np.full(6, 5), "own", SEED, SURROGATE).verdict
     assert found["median distance"].value < plain["median distance"].value
     assert found["chance"].value == pytest.approx(1 / 26)
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from services.report.attacks.interval import estimate_mean
-from services.report.results import Figure, SystemAttack
+from services.report.results import Estimate, Figure, SystemAttack
 
 INDEX, SURROGATE = "difference", "difference without the index"
 ASKS = "Who is the last person of this crowd?"
@@ -63,14 +63,18 @@ def differencing(
         Figure("chance", "one of those who are in these photos and not known to be another", chance),
         Figure("median distance", f"of what is left to the person, by {recogniser}", float(np.median(nearness))),
     )
-    return SystemAttack(name, ASKS, holds, False, figures, _verdict(name, share.value, share.low > chance))
+    return SystemAttack(name, ASKS, holds, False, figures, _verdict(name, share, chance))
 
 
-def _verdict(name: str, share: float, more: bool) -> str:
+def _verdict(name: str, share: Estimate, chance: float) -> str:
     if name == INDEX:
         return (
-            f"{share:.0%} of people are found by whoever knows all others of their crowd and has the index: k holds "
-            "against those who know fewer. Keep the index from people who are in it."
+            f"{share.as_share} of people are found by whoever knows all others of their crowd and has the index: k "
+            "holds against those who know fewer. Keep the index from people who are in it."
         )
-    found = f"{share:.0%} of people are found by whoever knows all others of their crowd, without the index: "
-    return found + ("a surrogate looks like the mean of its crowd." if more else "no more than by guessing.")
+    more = (
+        "a surrogate looks like the mean of its crowd."
+        if share.low > chance
+        else f"not more than by guessing ({chance:.1%}), as far as so many crowds can tell."
+    )
+    return f"{share.as_share} of people are found by whoever knows all others of their crowd, without the index: {more}"

@@ -61,7 +61,7 @@ def learned_inversion(
         holds,
         True,
         figures,
-        f"The right person is named for {exact.value:.0%}, somebody of the crowd for {any_one.value:.0%}: "
+        f"The right person is named for {exact.as_share}, somebody of the crowd for {any_one.as_share}: "
         + (
             "no more than one of a crowd can be, since all of it share one surrogate."
             if within

@@ -41,8 +41,8 @@ def look_up_oracle(
     figures.append(_share("enrolled people whose crowd is told", right, owners[enrolled], seed))
     left = float(sizes.min())
     figures.append(Figure("fewest enrolled people of a crowd", "who could then be meant by its surrogate", left))
-    told, wrong = figures[0].value or 0.0, figures[1].value
-    beside = "" if wrong is None else f", and {wrong:.0%} of photos of strangers are taken for somebody enrolled"
+    told, wrong = (figure.interval.as_share if figure.interval else None for figure in figures[:2])
+    beside = "" if wrong is None else f", and {wrong} of photos of strangers are taken for somebody enrolled"
     return SystemAttack(
         "look-up oracle",
         "Is this person enrolled, and behind which surrogate?",
@@ -50,7 +50,7 @@ def look_up_oracle(
         "they were enrolled from these very photos, the rate is higher than with others).",
         claimed=False,
         figures=tuple(figures),
-        verdict=f"{told:.0%} of photos of enrolled people are recognised{beside}: who may ask the service learns who "
+        verdict=f"{told} of photos of enrolled people are recognised{beside}: who may ask the service learns who "
         f"is enrolled, and which surrogate stands for them and at least {left - 1:.0f} others. Let nobody ask who is "
         "not to know.",
     )
