@@ -52,6 +52,7 @@ def test_json_holds_what_an_auditor_asks_for(told):
         "crowd membership",
         "learned inversion",
         "difference",
+        "difference without the index",
         "composition",
     }
     assert {group["attribute"] for group in told["groups"]} == {"age group", "gender", "skin tone"}
