@@ -3,17 +3,23 @@
 import asyncio
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from time import monotonic, sleep
 from urllib.parse import urlsplit
 
+import grpc
 import httpx
 import numpy as np
 import pytest
+from google.protobuf.message import Message
+from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.local.process import wait_until
 from deploy.local.stack import Service
+from services.proto import anonfaces_v1_pb2 as pb
+from services.proto.anonfaces_v1_pb2_grpc import AnonymizerStub
 from tests.conftest import as_bytes
 from tests.faults.conftest import JPEG, metric, post
 
@@ -157,10 +163,17 @@ def _cancelled(service: Service) -> float:
     return sum(float(line.split()[-1]) for line in lines if 'photos_total{outcome="cancelled"}' in line)
 
 
-def test_slow_reader_of_an_answer_is_given_up_and_what_is_held_for_it_comes_back(tight, judge, astronaut):
-    noise = np.random.default_rng(0).integers(0, 96, (2048, 2048, 3), dtype=np.uint8)  # no PNG makes little of it
-    photo = as_bytes(np.kron(astronaut // 2, np.ones((4, 4, 1), np.uint8)) + noise, "JPEG")
+@pytest.fixture(scope="module")
+def noisy(astronaut) -> bytes:
+    """A photo of which no PNG makes little."""
+    noise = np.random.default_rng(0).integers(0, 96, (2048, 2048, 3), dtype=np.uint8)
+    return as_bytes(np.kron(astronaut // 2, np.ones((4, 4, 1), np.uint8)) + noise, "JPEG")
+
+
+def test_slow_reader_of_an_answer_is_given_up_and_what_is_held_for_it_comes_back(tight, judge, noisy):
+    photo = noisy
     request = head(tight.url, len(photo)).replace(b"/anonymize ", b"/anonymize?format=png ")
+    before = _gave_up(tight, "http", "anonymize")
     with socket.socket() as reader:
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         place = urlsplit(tight.url)
@@ -170,6 +183,84 @@ def test_slow_reader_of_an_answer_is_given_up_and_what_is_held_for_it_comes_back
         wait(tight, lambda: metric(tight.url, "anonfaces_photos_in_work") == 0)
         assert judge.check(post(tight.url, judge.photo)).status_code == 200
         wait(tight, lambda: is_idle(tight), 60)
+    assert _gave_up(tight, "http", "anonymize") == before + 1
+
+
+PNG = pb.Options(format="png")
+METHODS: dict[str, tuple[str, Callable[..., Message]]] = {
+    "anonymize": ("Anonymize", pb.AnonymizeRequest),
+    "anonymize_stream": ("AnonymizeStream", pb.Frame),
+}
+
+
+@contextmanager
+def calling(service: Service) -> Iterator[grpc.Channel]:
+    """A channel with a small window that does not grow."""
+    with grpc.insecure_channel(service.grpc_url.partition("//")[2], [("grpc.http2.bdp_probe", 0)]) as channel:
+        yield channel
+
+
+def ask_without_reading(
+    service: Service, channel: grpc.Channel, endpoint: str, photo: bytes, timeout: float | None = None
+) -> grpc.Call:
+    """A call whose answer waits for its client: as a stream of answers, none is taken before somebody asks for it."""
+    method, message = METHODS[endpoint]
+    call = channel.stream_stream(f"/anonfaces.v1.Anonymizer/{method}", message.SerializeToString)
+    answers = call(iter([message(photo=photo, options=PNG)]), timeout=timeout)
+    wait(service, lambda: metric(service.url, "anonfaces_bytes_held") > len(photo) + 1_000_000)  # the answer as well
+    wait(service, lambda: metric(service.url, "anonfaces_photos_in_work") == 0)
+    return answers
+
+
+def unexpected(service: Service) -> int:
+    """How often the log has an error that nobody foresaw."""
+    text = service.server.log.read_text()
+    return text.count("Traceback") + text.count("unexpected")
+
+
+@pytest.mark.parametrize("endpoint", METHODS)
+def test_grpc_client_that_does_not_read_is_hung_up_on_and_what_is_held_for_it_comes_back(tight, judge, noisy, endpoint):
+    before, errors = _gave_up(tight, "grpc", endpoint), unexpected(tight)
+    with calling(tight) as channel:
+        answers = ask_without_reading(tight, channel, endpoint, noisy)
+        assert judge.check(post(tight.url, judge.photo)).status_code == 200
+        wait(tight, lambda: not answers.is_active(), 60)
+        assert answers.code() is grpc.StatusCode.UNAVAILABLE  # the connection is gone
+    wait(tight, lambda: is_idle(tight))
+    assert (_gave_up(tight, "grpc", endpoint), unexpected(tight)) == (before + 1, errors)
+
+
+@pytest.mark.parametrize("endpoint", METHODS)
+def test_grpc_client_that_cancels_or_is_late_ends_its_own_call_alone(tight, judge, noisy, endpoint):
+    gone, late, errors = _gave_up(tight, "grpc", endpoint), _gave_up(tight, "grpc", endpoint, LATE), unexpected(tight)
+    with calling(tight) as channel:
+        ask_without_reading(tight, channel, endpoint, noisy).cancel()
+        wait(tight, lambda: is_idle(tight))
+        answers = ask_without_reading(tight, channel, endpoint, noisy, timeout=4)
+        other = AnonymizerStub(channel).AnonymizeStream(_frames_for(6.0, judge.photo))  # until well after that
+        assert {answer.WhichOneof("result") for answer in other} == {"done"}
+        assert answers.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        wait(tight, lambda: is_idle(tight))
+    assert (_gave_up(tight, "grpc", endpoint), _gave_up(tight, "grpc", endpoint, LATE)) == (gone + 1, late + 1)
+    assert unexpected(tight) == errors
+
+
+def _frames_for(seconds: float, photo: bytes) -> Iterator[pb.Frame]:
+    end = monotonic() + seconds
+    while monotonic() < end:
+        yield pb.Frame(photo=photo)
+        sleep(0.5)
+
+
+LATE = "deadline_exceeded"
+
+
+def _gave_up(service: Service, protocol: str, endpoint: str, outcome: str = "cancelled") -> float:
+    """Requests that ended without a client, or at its deadline."""
+    text = httpx.get(f"{service.url}/metrics", timeout=30).text
+    wanted = {"endpoint": endpoint, "protocol": protocol, "outcome": outcome}
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    return sum(one.value for one in samples if one.name == "anonfaces_requests_total" and one.labels == wanted)
 
 
 async def test_event_loop_is_not_held_up_by_large_photos(tight, large):

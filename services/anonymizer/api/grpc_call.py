@@ -5,6 +5,7 @@ before the caller is known and there is room to read it, and its bytes are count
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from time import perf_counter
@@ -14,13 +15,16 @@ import grpc
 
 from services import metrics, tracing
 from services.anonymizer.api.access import token_of
+from services.anonymizer.api.hang_up import hang_up
 from services.anonymizer.api.messages import known, trailing
 from services.anonymizer.api.operations import Operations, Read
 from services.anonymizer.api.record import record
-from services.errors import BadRequest, DeadlineExceeded, Overloaded, PhotoTooLarge, ShuttingDown
+from services.errors import BadRequest, ClientGone, DeadlineExceeded, Overloaded, PhotoTooLarge, ShuttingDown
 
+log = logging.getLogger("anonfaces")
 LAST_WORD_S = 5.0  # to send an error to a client that does not read
 SHORTEST_S = 0.001
+MARGIN_S = 0.25  # a client's deadline that is so near ends its call, by the client's clock or by ours
 
 
 class Room:
@@ -53,6 +57,14 @@ class Room:
             yield
         finally:
             self._streams -= 1
+
+
+class NotRead(DeadlineExceeded):
+    """The client does not read its answer, and could not be told so either."""
+
+    def __init__(self, ends: bool):
+        super().__init__("the answer was not read in time")
+        self.ends = ends  # by itself, at the client's own deadline
 
 
 class Call:
@@ -100,12 +112,20 @@ class Call:
         raise DeadlineExceeded("the next frame did not come in time; open a stream when there are frames to send")
 
     async def send(self, answer: Any) -> None:
-        """Raises DeadlineExceeded if the client does not read it: what is held for it would be held for ever."""
+        """Sends an answer, and waits until the network has it.
+
+        Raises:
+            NotRead: the client does not read it: what is held for it would be held for ever.
+            ClientGone: it went away meanwhile.
+        """
+        left, most = self._context.time_remaining(), self.doing.settings.request_timeout_s
         try:
             async with asyncio.timeout(self.limit_s):
                 await self._context.write(answer)
         except TimeoutError:
-            raise DeadlineExceeded("the answer was not read in time") from None
+            raise NotRead(ends=left is not None and left < most + MARGIN_S) from None
+        except grpc.aio.InternalError:
+            raise ClientGone("the client went away before its answer was sent") from None
 
     def photo(self, data: bytes) -> Read:
         """A photo that has come already, for operations to read."""
@@ -138,13 +158,14 @@ def guarded(endpoint: str, work: Work, room: Room) -> Serve:
             with tracing.span(endpoint, headers, protocol="grpc"):
                 room.doing.access.admit(token_of(headers), endpoint)
                 await work(Call(room, requests, context))
-        except asyncio.CancelledError:
-            left = context.time_remaining()
-            outcome = "cancelled" if left is None or left > 0 else DeadlineExceeded.code
+        except (asyncio.CancelledError, grpc.RpcError):  # the client has gone
+            outcome = _ended(context)
             raise
-        except grpc.RpcError:  # the client has gone
-            outcome = "cancelled"
-            raise
+        except (NotRead, ClientGone) as gone:  # nobody can be told, and gRPC takes it as if we had been cancelled
+            outcome = _ended(context)
+            if isinstance(gone, NotRead) and not gone.ends:
+                await _give_up(context, room.doing.settings.grpc_port)
+            raise asyncio.CancelledError from None
         except Exception as error:
             outcome, refusal = _refusal(error, endpoint)
         finally:
@@ -154,6 +175,21 @@ def guarded(endpoint: str, work: Work, room: Room) -> Serve:
                 await context.abort(*refusal)
 
     return serve
+
+
+def _ended(context: Any) -> str:
+    """What became of a call that ended without its client: its time was over, or the client did not wait for that."""
+    left = context.time_remaining()
+    return ClientGone.code if left is None or left > MARGIN_S else DeadlineExceeded.code
+
+
+async def _give_up(context: Any, port: int) -> None:
+    """Ends a call that would keep its answer for as long as the client keeps the connection."""
+    try:
+        if not await asyncio.to_thread(hang_up, context.peer(), port):
+            log.warning("a client of gRPC does not read its answer, and its connection was not found")
+    except asyncio.CancelledError:  # it has ended, and this call with it
+        pass
 
 
 def _refusal(error: Exception, endpoint: str) -> tuple[str, tuple[Any, ...]]:
