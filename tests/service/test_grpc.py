@@ -4,7 +4,6 @@ import asyncio
 import queue
 import re
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,15 +16,18 @@ import pytest
 from google.protobuf import descriptor_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from tritonclient.grpc import InferenceServerClient, InferInput
 
 from deploy.local.process import wait_until
 from deploy.local.stack import LocalStack, Service
+from services.anonymizer.models import choose
 from services.proto import anonfaces_v1_pb2 as pb
 from services.proto.anonfaces_v1_pb2_grpc import AnonymizerStub
 from tests.conftest import as_bytes
 
 OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 Status = grpc.StatusCode
+SERVING = health_pb2.HealthCheckResponse.SERVING
 SERVING = health_pb2.HealthCheckResponse.SERVING
 
 
@@ -147,23 +149,39 @@ def test_deadline_of_the_caller_holds_in_the_service(stub, stack, http, slow_pho
     assert calls(http, "anonymize", "deadline_exceeded") == before + 1
 
 
-def test_cancelled_call_is_cancelled_in_triton_and_gives_its_turn_back(stub, stack, http, slow_photo):
-    def triton(series: str) -> float:
-        text = httpx.get(f"http://127.0.0.1:{stack.triton.metrics_port}/metrics").text
-        return sum(map(float, re.findall(rf"^{series} (\S+)$", text, re.MULTILINE)))
+PENDING = r"nv_inference_pending_request_count\{.*\}"
+CANCELLED = r'nv_inference_request_failure\{.*reason="CANCELED".*\}'
+BUSY = 6
 
-    pending = r"nv_inference_pending_request_count\{.*\}"
-    cancelled = r'nv_inference_request_failure\{.*reason="CANCELED".*\}'
-    before, counted = triton(cancelled), calls(http, "anonymize", "cancelled")
-    for _ in range(20):  # what has begun to be calculated is not taken back, so that one round may come too late
-        under_way = [stub.Anonymize.future(pb.AnonymizeRequest(photo=slow_photo)) for _ in range(6)]
-        wait_until(lambda: triton(pending) > 0, stack.service.server, 30, "waiting for the models")
+
+def triton_sum(stack: LocalStack, series: str) -> float:
+    text = httpx.get(f"http://127.0.0.1:{stack.triton.metrics_port}/metrics").text
+    return sum(map(float, re.findall(rf"^{series} (\S+)$", text, re.MULTILINE)))
+
+
+@contextmanager
+def detector_busy(stack: LocalStack) -> Iterator[None]:
+    """Gives the first look some seconds of other work. Fewer than BUSY of its requests wait."""
+    images = np.zeros((8, 1024, 1024, 3), np.uint8)
+    tensor = InferInput("image", list(images.shape), "UINT8")
+    tensor.set_data_from_numpy(images)
+    model, finished = choose(stack.settings).detector.first_look, queue.Queue[Any]()
+    with InferenceServerClient(stack.triton.url) as server:
+        for _ in range(BUSY):
+            server.async_infer(model, [tensor], lambda result, error: finished.put(error))
+        wait_until(lambda: 0 < triton_sum(stack, PENDING) < BUSY, stack.triton.server, 30, "busy")
+        yield
+        assert [finished.get(timeout=60) for _ in range(BUSY)] == [None] * BUSY
+
+
+def test_cancelled_call_is_cancelled_in_triton_and_gives_its_turn_back(stub, stack, http, slow_photo):
+    before, counted = triton_sum(stack, CANCELLED), calls(http, "anonymize", "cancelled")
+    with detector_busy(stack):  # what has begun to be calculated is not taken back
+        under_way = [stub.Anonymize.future(pb.AnonymizeRequest(photo=slow_photo)) for _ in range(4)]
+        wait_until(lambda: triton_sum(stack, PENDING) >= BUSY, stack.service.server, 30, "waiting for the models")
         for call in under_way:
             call.cancel()
-        time.sleep(1)
-        if triton(cancelled) > before:
-            break
-    assert triton(cancelled) > before
+    wait_until(lambda: triton_sum(stack, CANCELLED) > before, stack.triton.server, 10, "cancelled in Triton")
     ended = "anonfaces_photos_in_work 0.0"
     wait_until(lambda: ended in http.get("/metrics").text, stack.service.server, 30, "done with them")
     assert calls(http, "anonymize", "cancelled") > counted
