@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import httpx
 import numpy as np
@@ -90,23 +91,22 @@ def test_request_is_a_span_of_the_callers_trace_with_its_stages_and_inferences_b
 
 
 async def test_trace_context_is_sent_to_the_model_server(stack, monkeypatch):
-    sent: list[dict[str, str] | None] = []
+    sent: list[dict[str, str]] = []
     async with Triton(stack.triton.url, timeout_s=60) as triton:
-        infer = triton._client.infer
+        infer = triton._infer
 
-        async def watched(*args, **kwargs):
-            sent.append(kwargs["headers"])
-            return await infer(*args, **kwargs)
+        def watched(request: bytes, **kwargs: Any) -> Any:
+            sent.append(dict(kwargs["metadata"]))
+            return infer(request, **kwargs)
 
-        monkeypatch.setattr(triton._client, "infer", watched)
+        monkeypatch.setattr(triton, "_infer", watched)
         chips = {"chips": np.zeros((1, 150, 150, 3), np.uint8)}
         await triton.infer("dlib-resnet", chips, "embedding")
         provider = pytest.importorskip("opentelemetry.sdk.trace").TracerProvider()
         monkeypatch.setattr(tracing, "_tracer", provider.get_tracer("test"))
         monkeypatch.setattr(tracing, "_headers_wanted", True)
         await triton.infer("dlib-resnet", chips, "embedding")
-    assert sent[0] is None
-    assert sent[1] is not None
+    assert sent[0] == {}
     assert sent[1]["traceparent"].startswith("00-")
 
 
