@@ -1,11 +1,12 @@
-"""photo -> faces: the photo, with tiles for small ones; then a second look at each face, and at a thumbnail.
+"""photo -> faces: the photo, with tiles for small ones, and a thumbnail; then a second look at each face.
 
 CenterFace's boxes hold at any size, its landmarks only on faces of 60 to 200 pixels: on a face of 700 they are off by
 a tenth of it. The second look shows it each face upright at one size, so that landmarks, and with them chips and
-embeddings, do not depend on how large or how tilted a face is in its photo. The thumbnail, in the same batch, is for
+embeddings, do not depend on how large or how tilted a face is in its photo. The thumbnail, looked at meanwhile, is for
 faces too large for the first look.
 """
 
+import asyncio
 from dataclasses import dataclass, replace
 from itertools import product
 from math import ceil
@@ -125,15 +126,21 @@ async def detect(pixels: np.ndarray, triton: Triton, detector: Detector, min_sco
         TooManyFaces: more than the detector can tell apart.
         ModelServerUnavailable, DeadlineExceeded: Triton's failures.
     """
-    height, width = pixels.shape[:2]
-    found = _suppress(await _first_look(pixels, triton, detector, min(1.0, detector.smallest_px / min_px)))
+    looks = [
+        asyncio.ensure_future(_first_look(pixels, triton, detector, min(1.0, detector.smallest_px / min_px))),
+        asyncio.ensure_future(_look_at_thumbnail(pixels, triton, detector)),
+    ]
+    try:
+        candidates, large = await asyncio.gather(*looks)
+    finally:
+        for look in looks:  # the first failure, or a caller that gives up, ends the other one
+            look.cancel()
+    found = _suppress(candidates)
     if len(found) > MAX_CANDIDATES:
         raise TooManyFaces(f"{len(found)} places look like faces; at most {MAX_CANDIDATES} are looked at in one photo")
-    thumbnail = plan_views(width, height, detector.look_px, 0)[0] if max(width, height) > detector.look_px else None
-    looked, large = await _look_again(pixels, found, thumbnail, triton, detector)
+    looked = await _look_again(pixels, found, triton, detector)
     missed = [face for face in _suppress(large) if not _known(face, looked)]
-    if missed:
-        looked += (await _look_again(pixels, missed, None, triton, detector))[0]
+    looked += await _look_again(pixels, missed, triton, detector)
     return _suppress([face for face in looked if face.score >= min_score])
 
 
@@ -152,8 +159,22 @@ async def _first_look(pixels: np.ndarray, triton: Triton, detector: Detector, sc
     return found
 
 
+async def _look_at_thumbnail(pixels: np.ndarray, triton: Triton, detector: Detector) -> list[Face]:
+    """The candidates of a photo as small as the second look's input; none if the photo itself is."""
+    height, width = pixels.shape[:2]
+    side = detector.look_px
+    if max(width, height) <= side:
+        return []
+    view = plan_views(width, height, side, 0)[0]
+    images = await in_thread(_render_all, pixels, [view], (side, side))
+    boxes, scores, points = await triton.infer(detector.look, {"image": images}, *OUTPUTS)
+    return _faces_of_view(view, boxes[0], scores[0], points[0], width, height)
+
+
 def _render_all(pixels: np.ndarray, views: list[_View], size: tuple[int, int]) -> np.ndarray:
-    """The views as inputs of that height and width, uint8 [n, height, width, 3]."""
+    """The views as inputs of that height and width, uint8 [n, height, width, 3]; the photo itself if it is one."""
+    if pixels.shape[:2] == size and [view.scale for view in views] == [1.0]:
+        return pixels[None]
     images = np.zeros((len(views), *size, 3), np.uint8)
     for view, canvas in zip(views, images, strict=True):
         _render(pixels, view, canvas)
@@ -186,30 +207,19 @@ def _upright(face: Face, side: int) -> np.ndarray:
     return np.column_stack([np.eye(2) * scale, np.array([side / 2, side * 0.56]) - scale * centre])
 
 
-async def _look_again(
-    pixels: np.ndarray, faces: list[Face], thumbnail: _View | None, triton: Triton, detector: Detector
-) -> tuple[list[Face], list[Face]]:
-    """The second look at each face, and the first look at a thumbnail of the photo, as one batch.
-
-    Returns:
-        The faces, their landmarks and scores replaced where the second look confirms them; and the thumbnail's faces.
-    """
+async def _look_again(pixels: np.ndarray, faces: list[Face], triton: Triton, detector: Detector) -> list[Face]:
+    """The faces, their landmarks and scores replaced where the second look confirms them."""
+    if not faces:
+        return []
     side = detector.look_px
     matrices = [_upright(face, side) for face in faces]
 
     def render() -> np.ndarray:
-        first = _render_all(pixels, [thumbnail] if thumbnail else [], (side, side))
-        return np.stack([*first, *(warp(pixels, matrix, (side, side)) for matrix in matrices)])
+        return np.stack([warp(pixels, matrix, (side, side)) for matrix in matrices])
 
-    if not faces and thumbnail is None:
-        return [], []
-    images = await in_thread(render)
-    rows = list(zip(*await triton.infer(detector.look, {"image": images}, *OUTPUTS), strict=True))
-    large = []
-    if thumbnail:
-        boxes, scores, points = rows.pop(0)
-        large = _faces_of_view(thumbnail, boxes, scores, points, pixels.shape[1], pixels.shape[0])
-    return [_confirm(face, m, row[1], row[2], side) for face, m, row in zip(faces, matrices, rows, strict=True)], large
+    _, scores, points = await triton.infer(detector.look, {"image": await in_thread(render)}, *OUTPUTS)
+    rows = zip(faces, matrices, scores, points, strict=True)
+    return [_confirm(face, matrix, of_it, five, side) for face, matrix, of_it, five in rows]
 
 
 def _confirm(face: Face, matrix: np.ndarray, scores: np.ndarray, points: np.ndarray, side: int) -> Face:
