@@ -60,12 +60,17 @@ def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     Returns:
         float64 [2, 3], for `target ~ source @ M[:, :2].T + M[:, 2]`.
     """
-    source, target = np.asarray(source, np.float64), np.asarray(target, np.float64)
-    a, b = source - source.mean(axis=0), target - target.mean(axis=0)
-    cosine = (a * b).sum()
-    sine = (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum()
-    linear = np.array([(cosine, -sine), (sine, cosine)]) / max(float((a * a).sum()), 1e-12)
-    return np.column_stack([linear, target.mean(axis=0) - linear @ source.mean(axis=0)])
+    (a, centre), (b, new_centre) = _centred(source), _centred(target)
+    turn = complex(np.vdot(a, b)) / max(np.vdot(a, a).real, 1e-12)  # rotation and scale, as points are complex numbers
+    shift = new_centre - turn * centre
+    return np.array([(turn.real, -turn.imag, shift.real), (turn.imag, turn.real, shift.imag)])
+
+
+def _centred(points: np.ndarray) -> tuple[np.ndarray, complex]:
+    """Points x + iy from their mean, and the mean."""
+    numbers = np.ascontiguousarray(points, np.float64).view(np.complex128)[:, 0]
+    mean = complex(numbers.sum()) / len(numbers)
+    return numbers - mean, mean
 
 
 def scale_of(matrix: np.ndarray) -> float:
