@@ -1,5 +1,8 @@
 """No pixel of a photo is left unseen, and no face is lost to the one beside it."""
 
+import asyncio
+import gc
+import logging
 from itertools import pairwise
 
 import numpy as np
@@ -17,10 +20,13 @@ from services.anonymizer.detect import (
     _render_all,
     _suppress,
     _View,
+    detect,
     plan_views,
 )
-from services.anonymizer.models import INPUT_STEP
-from services.errors import TooManyFaces
+from services.anonymizer.models import INPUT_STEP, choose
+from services.anonymizer.triton import Triton
+from services.errors import ModelServerUnavailable, TooManyFaces
+from services.settings import Settings
 
 extents = st.integers(16, 5000)
 sides = st.sampled_from([512, 1024])
@@ -181,3 +187,16 @@ def test_view_that_is_full_of_faces_is_refused_since_it_may_hold_more():
     boxes, points = np.zeros((256, 4), np.float32), np.zeros((256, 5, 2), np.float32)
     with pytest.raises(TooManyFaces):
         _faces_of_view(view, boxes, np.full(256, 0.9, np.float32), points, 1000, 1000)
+
+
+# --- the looks together -------------------------------------------------------------------------------------------
+
+
+async def test_failed_look_ends_the_others_and_leaves_nothing_behind(caplog):
+    async with Triton("127.0.0.1:1", timeout_s=5) as nowhere:
+        with pytest.raises(ModelServerUnavailable):
+            await detect(np.zeros((400, 300, 3), np.uint8), nowhere, choose(Settings()).detector, 0.5, 32)
+        await asyncio.sleep(0.05)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+    gc.collect()  # a task whose error nobody took says so when it is forgotten
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
