@@ -28,7 +28,6 @@ from tests.conftest import as_bytes
 OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 Status = grpc.StatusCode
 SERVING = health_pb2.HealthCheckResponse.SERVING
-SERVING = health_pb2.HealthCheckResponse.SERVING
 
 
 def target(stack: LocalStack) -> str:
@@ -149,9 +148,8 @@ def test_deadline_of_the_caller_holds_in_the_service(stub, stack, http, slow_pho
     assert calls(http, "anonymize", "deadline_exceeded") == before + 1
 
 
-PENDING = r"nv_inference_pending_request_count\{.*\}"
 CANCELLED = r'nv_inference_request_failure\{.*reason="CANCELED".*\}'
-BUSY = 6
+BUSY, INSTANCES = 6, 2  # requests; and how many of them the first look works on at a time
 
 
 def triton_sum(stack: LocalStack, series: str) -> float:
@@ -159,9 +157,13 @@ def triton_sum(stack: LocalStack, series: str) -> float:
     return sum(map(float, re.findall(rf"^{series} (\S+)$", text, re.MULTILINE)))
 
 
+def waiting_for(stack: LocalStack, model: str) -> float:
+    return triton_sum(stack, rf'nv_inference_pending_request_count\{{model="{model}",.*\}}')
+
+
 @contextmanager
-def detector_busy(stack: LocalStack) -> Iterator[None]:
-    """Gives the first look some seconds of other work. Fewer than BUSY of its requests wait."""
+def detector_busy(stack: LocalStack) -> Iterator[str]:
+    """Gives the first look some seconds of other work, of which fewer than BUSY requests wait; and its model's name."""
     images = np.zeros((8, 1024, 1024, 3), np.uint8)
     tensor = InferInput("image", list(images.shape), "UINT8")
     tensor.set_data_from_numpy(images)
@@ -169,16 +171,16 @@ def detector_busy(stack: LocalStack) -> Iterator[None]:
     with InferenceServerClient(stack.triton.url) as server:
         for _ in range(BUSY):
             server.async_infer(model, [tensor], lambda result, error: finished.put(error))
-        wait_until(lambda: 0 < triton_sum(stack, PENDING) < BUSY, stack.triton.server, 30, "busy")
-        yield
+        wait_until(lambda: waiting_for(stack, model) == BUSY - INSTANCES, stack.triton.server, 30, "busy")
+        yield model
         assert [finished.get(timeout=60) for _ in range(BUSY)] == [None] * BUSY
 
 
 def test_cancelled_call_is_cancelled_in_triton_and_gives_its_turn_back(stub, stack, http, slow_photo):
     before, counted = triton_sum(stack, CANCELLED), calls(http, "anonymize", "cancelled")
-    with detector_busy(stack):  # what has begun to be calculated is not taken back
+    with detector_busy(stack) as model:  # what has begun to be calculated is not taken back
         under_way = [stub.Anonymize.future(pb.AnonymizeRequest(photo=slow_photo)) for _ in range(4)]
-        wait_until(lambda: triton_sum(stack, PENDING) >= BUSY, stack.service.server, 30, "waiting for the models")
+        wait_until(lambda: waiting_for(stack, model) >= BUSY - 1, stack.service.server, 30, "waiting for the models")
         for call in under_way:
             call.cancel()
     wait_until(lambda: triton_sum(stack, CANCELLED) > before, stack.triton.server, 10, "cancelled in Triton")

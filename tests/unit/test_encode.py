@@ -85,3 +85,13 @@ def test_grey_levels_are_kept_exactly():
 @pytest.mark.parametrize("form", ["jpeg", "webp"])
 def test_higher_quality_makes_a_larger_file(form):
     assert len(encode(SCENE, form, 95)) > 1.5 * len(encode(SCENE, form, 40))
+
+
+@pytest.mark.parametrize("size", [(32, 48), (17, 33), (1, 1), (8, 200)])
+@pytest.mark.parametrize("quality", [1, 75, 100])
+def test_jpeg_is_the_picture_that_pillow_writes(size, quality):
+    pixels = np.random.default_rng(2).integers(0, 256, (*size, 3), dtype=np.uint8)
+    sink = io.BytesIO()
+    Image.fromarray(pixels).save(sink, "JPEG", quality=quality)
+    written, wanted = (decode(data, 10_000).pixels for data in (encode(pixels, "jpeg", quality), sink.getvalue()))
+    np.testing.assert_array_equal(written, wanted)

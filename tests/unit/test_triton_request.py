@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from google.protobuf.internal.encoder import _VarintBytes
 from tritonclient.grpc.service_pb2 import ModelInferRequest
 
-from services.anonymizer.triton import request_of
+from services.anonymizer.triton import _varint, request_of
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (2, 40, 50, 3), np.uint8)
 
@@ -28,3 +29,8 @@ def test_request_is_that_of_protobuf(inputs):
     for name in ("boxes", "scores"):
         wanted.outputs.add(name=name)
     assert ModelInferRequest.FromString(request_of("m", inputs, ("boxes", "scores"))) == wanted
+
+
+@pytest.mark.parametrize("value", [0, 1, 127, 128, 16_383, 16_384, 3 * 1024**2, 2**28 - 1, 2**28, 2**31, 2**40])
+def test_length_is_written_as_protobuf_writes_it(value):
+    assert _varint(value) == _VarintBytes(value)
